@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/waxwing-mq/waxwing/bench"
+	"github.com/waxwing-mq/waxwing/internal/lane"
+)
+
+// result runs a bench, which must succeed, and reads what came out.
+func (d *desk) result(list ...string) *bench.Result {
+	d.t.Helper()
+	cmd := d.command(d.program, append([]string{"bench", "-o", "json"}, list...)...)
+	var errors strings.Builder
+	cmd.Stderr = &errors
+	out, err := cmd.Output()
+	if err != nil {
+		d.t.Fatalf("waxwing bench %s: %v: %s%s", strings.Join(list, " "), err, out, errors.String())
+	}
+	r := new(bench.Result)
+	if err := json.Unmarshal(out, r); err != nil {
+		d.t.Fatalf("%v: %s", err, out)
+	}
+	return r
+}
+
+// benchScenarios are what every bench is asked for: flags, and how many rows come.
+var benchScenarios = []struct {
+	name   string
+	shared bool
+	list   []string
+	rows   map[string]int
+}{
+	{"pub", true, []string{"--topics", "2", "--size-dist", "uniform:100-1000"}, map[string]int{"self": 1, "dev1": 1, "dev3": 1}},
+	{"sub", true, []string{"--topics", "2", "--msgs", "10000"}, map[string]int{"self": 1, "dev1": 1, "dev3": 1}},
+	{"e2e", true, []string{"--members", "2", "--partitions", "3", "--size-dist", "exp"}, map[string]int{"self": 1, "dev1": 1, "dev3": 1}},
+	{"latency", true, []string{"--rate", "500"}, map[string]int{"self": 1, "dev1": 1, "dev3": 1}},
+	{"fanout", true, []string{"--members", "5", "--window", "64"}, map[string]int{"self": 1, "dev1": 1, "dev3": 1}},
+	{"connections", false, []string{"--conns", "20"}, map[string]int{"self": 1, "dev1": 1, "dev3": 2}},
+	{"failover", false, []string{"--duration", "2s"}, map[string]int{"dev3": 1}},
+	{"handshake", false, []string{"--kex", "x25519", "--msgs", "50"}, map[string]int{"self": 7, "dev1": 7, "dev3": 8}},
+}
+
+// TestBench runs every scenario for a moment against brokers that the bench starts itself. Figures must be there; what they are is
+// nobody's promise. In lane 2, scenarios that kill nobody and need no certificate of a broker share three nodes.
+func TestBench(t *testing.T) {
+	all := t
+	var three *desk
+	for _, target := range lane.Pick([]string{"self"}, []string{"self", "dev1", "dev3"}, []string{"self", "dev1", "dev3"}) {
+		for _, s := range benchScenarios {
+			t.Run(target+"/"+s.name, func(t *testing.T) {
+				if s.rows[target] == 0 {
+					t.Skip("it needs several nodes")
+				}
+				if s.name != "pub" {
+					lane.Need(t, 2, "bench")
+				}
+				if target == "self" && s.name != "pub" {
+					lane.Need(t, 3, "bench")
+				}
+				d, against := newDesk(t), target
+				if target == "dev3" && s.shared && lane.Current() == 2 {
+					if three == nil {
+						three = newDesk(all)
+						three.dev("--nodes", "3")
+					}
+					d, against = three, "dev"
+				}
+				d.t = t
+				list := append([]string{s.name, "--against", against, "--duration", lane.Pick("100ms", "500ms", "1s"), "--warmup", "100ms", "--conns", "2"}, s.list...)
+				checkBench(t, d.result(list...), s.name, target, against, s.rows[target])
+				if left, err := os.ReadDir(d.path("tmp")); d != three && (err != nil || len(left) > 0) {
+					t.Errorf("left behind: %v, %v", left, err)
+				}
+			})
+		}
+	}
+}
+
+// checkBench looks for what every result has.
+func checkBench(t *testing.T, r *bench.Result, s, target, against string, rows int) {
+	t.Helper()
+	k, nodes := r.Conditions, map[string]int{"self": 1, "dev1": 1, "dev3": 3}[target]
+	if k.Nodes != nodes || !strings.HasPrefix(k.Durability, "fsynced on ") || !k.SameMachine || k.TLS != "TLS 1.3" || k.Group == "" || k.Cores < 1 || k.Load == "" && k.Kernel == "" || (len(k.Notes) > 0) != (target == against) {
+		t.Errorf("conditions %+v", k)
+	}
+	for _, run := range r.Runs {
+		if v := run.Verified; (v.Expected == 0) != (s == "connections" && target != "dev3") || v.Received != v.Expected || v.Err() != nil {
+			t.Errorf("verified %+v", v)
+		}
+		if len(run.Rows) != rows {
+			t.Errorf("%d rows, want %d: %+v", len(run.Rows), rows, run.Rows)
+		}
+		for _, row := range run.Rows {
+			costs := 0
+			for _, f := range row.Figures {
+				if f.Value < 0 || f.Unit == "" || f.Name == "" {
+					t.Errorf("%s: %+v", row.Name, f)
+				}
+				if strings.Contains(f.Name, "CPU") || strings.Contains(f.Name, "memory") {
+					costs++
+				}
+			}
+			if wanted := s != "failover" && row.Name != "storm" && (s != "connections" || target != "self"); wanted && costs == 0 {
+				t.Errorf("%s: no costs: %+v", row.Name, row.Figures)
+			}
+			if f, ok := row.Get("share resumed, metrics"); ok && f.Value != map[bool]float64{true: 1}[strings.HasSuffix(row.Name, " ticket")] {
+				t.Errorf("%s: %v resumed", row.Name, f.Value)
+			}
+		}
+	}
+}
+
+// TestBenchContext measures a broker that runs already, with what its metrics tell, and says what it cannot do.
+func TestBenchContext(t *testing.T) {
+	d := newDesk(t)
+	p, _ := d.dev()
+	r := d.result("pub", "--against", "dev", "--msgs", "100", "--warmup", "0s", "--metrics", p.Ready.HTTPS, "--runs", "2")
+	if f, ok := r.Runs[0].Rows[0].Get("server memory now"); !ok || f.Value <= 0 {
+		t.Errorf("the metrics were not read: %+v", r.Runs[0].Rows[0].Figures)
+	}
+	if out := d.must("bench", "pub", "--context", "dev", "--msgs", "10", "--warmup", "0s"); !strings.Contains(out, "all of 11 records came once") {
+		t.Errorf("the table says %s", out)
+	}
+	if out := d.must("topic", "ls"); strings.Contains(out, "bench.") {
+		t.Errorf("topics were left behind: %s", out)
+	}
+	for want, list := range map[string][]string{
+		"size 10: use 40":              {"--size", "10"},
+		"window 0: use 1":              {"--window", "0"},
+		"there is no context \"dev2\"": {"--against", "dev2"},
+		"size distribution \"x\"":      {"--size-dist", "x"},
+		"duration 0s":                  {"--duration", "0s"},
+		"no such file":                 {"--against", "dev1", "--dir", d.path("nowhere")},
+		"bench has table":              {"--against", "dev", "-o", "raw"},
+		"end in .svg or .png":          {"--against", "dev", "--plot", "x.gif"},
+	} {
+		if out, code := d.run(append([]string{"bench", "pub"}, list...)...); code != exitUsage && code != exitNotFound || !strings.Contains(out, want) {
+			t.Errorf("%v: exit code %d, %s", list, code, out)
+		}
+	}
+}
+
+// TestBenchFiles writes a result in every form, and compares two.
+func TestBenchFiles(t *testing.T) {
+	d := newDesk(t)
+	d.dev()
+	list := []string{"bench", "latency", "--against", "dev", "--msgs", "200", "--rate", "2000", "--warmup", "0s", "--runs", "2"}
+	for form, want := range map[string]string{"csv": "latency,2,latency,deliver p99,ms,", "gobench": "BenchmarkWaxwing/latency/latency-", "table": "figures are medians of 2 runs"} {
+		if out := d.must(append(list, "-o", form)...); !strings.Contains(out, want) {
+			t.Errorf("-o %s: %s", form, out)
+		}
+	}
+	for _, name := range []string{"a.json", "b.json"} {
+		out := d.must(append(list, "-q", "-o", "json", "--hgrm", "l.hgrm", "--plot", "l.svg")...)
+		if err := os.WriteFile(d.path(name), []byte(out), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"l-latency-publish.hgrm": "#[Mean", "l-latency-deliver.hgrm": "#[Mean", "l.svg": "</svg>"} {
+		if text, err := os.ReadFile(d.path(name)); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %v: %.300s", name, err, text)
+		}
+	}
+	out := d.must("bench", "compare", "a.json", "a.json", "-o", "json")
+	var same []bench.Comparison
+	if err := json.Unmarshal([]byte(out), &same); err != nil || len(same) < 10 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, c := range same {
+		if c.A.Runs != 2 || c.A != c.B || c.Ratio != 1 && c.A.Median != 0 || c.Least > c.Ratio || c.Most < c.Ratio {
+			t.Errorf("compared with itself: %+v", c)
+		}
+	}
+	if out := d.must("bench", "compare", "a.json", "b.json"); !strings.Contains(out, "publish rate") || !strings.Contains(out, "B/A") {
+		t.Errorf("compare says %s", out)
+	}
+	for _, list := range [][]string{{"compare", "a.json", "l.svg"}, {"compare", "a.json", "nothing.json"}, {"all"}} {
+		if out, code := d.run(append([]string{"bench"}, list...)...); code != exitUsage {
+			t.Errorf("%v: exit code %d, %s", list, code, out)
+		}
+	}
+	if out, code := d.run("topic", "ls", "-o", "csv"); code != exitUsage {
+		t.Errorf("-o csv of topic ls: exit code %d, %s", code, out)
+	}
+}
+
+// TestBenchReport measures everything in a hurry and looks at the page.
+func TestBenchReport(t *testing.T) {
+	lane.Need(t, 2, "bench")
+	d := newDesk(t)
+	d.must("bench", "all", "--against", "dev1", "--report", "out", "--duration", "100ms", "--warmup", "0s", "--runs", "1")
+	page, err := os.ReadFile(d.path("out/report.html"))
+	if err != nil || strings.Count(string(page), "<svg") < 6 || strings.Contains(string(page), "NO RESULT") {
+		t.Errorf("%v, %d plots", err, strings.Count(string(page), "<svg"))
+	}
+	for _, foreign := range []string{"src=", "http-equiv", "<script", "<link"} {
+		if strings.Contains(string(page), foreign) {
+			t.Errorf("the page is not self-contained: it has %s", foreign)
+		}
+	}
+	results, err := bench.ReadResults(d.path("out/raw.json"))
+	if err != nil || len(results) != 15 {
+		t.Errorf("%d results, %v", len(results), err)
+	}
+}
