@@ -14,7 +14,7 @@ import (
 	"github.com/waxwing-mq/waxwing/cluster"
 )
 
-// said collects what nodes log.
+// said collects what nodes log. A line can still come when a node has stopped: nobody waits for the last of raft's goroutines.
 type said struct {
 	mu  sync.Mutex
 	out bytes.Buffer // Guarded by mu.
@@ -26,11 +26,15 @@ func (s *said) Write(b []byte) (int, error) {
 	return s.out.Write(b)
 }
 
-// lines are those with all of the words.
-func (s *said) lines(words ...string) (n int) {
+func (s *said) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for line := range strings.Lines(s.out.String()) {
+	return s.out.String()
+}
+
+// lines are those with all of the words.
+func (s *said) lines(words ...string) (n int) {
+	for line := range strings.Lines(s.String()) {
 		has := true
 		for _, w := range words {
 			has = has && strings.Contains(line, w)

@@ -19,12 +19,12 @@ import (
 // TestStartSaysHowMuch: the log says how much a start replayed, from where, and how long that took.
 func TestStartSaysHowMuch(t *testing.T) {
 	dir, _, h := sealedNode(t)
-	var said bytes.Buffer
+	var words said
 	log, err := storage.Open(storage.Options{Dir: filepath.Join(dir, "storage")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := cluster.Open(t.Context(), cluster.Options{Dir: dir, NodeID: "n1", Log: log, StallReject: clustertest.Patience, StallEnd: clustertest.Patience, Logger: slog.New(slog.NewTextHandler(&said, nil)), Fail: func(err error) { t.Errorf("fail-stop: %v", err) }})
+	g, err := cluster.Open(t.Context(), cluster.Options{Dir: dir, NodeID: "n1", Log: log, StallReject: clustertest.Patience, StallEnd: clustertest.Patience, Logger: slog.New(slog.NewTextHandler(&words, nil)), Fail: func(err error) { t.Errorf("fail-stop: %v", err) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,9 +43,9 @@ func TestStartSaysHowMuch(t *testing.T) {
 	if err := log.Close(); err != nil {
 		t.Error(err)
 	}
-	line := regexp.MustCompile(`msg="log replayed" .*entries=(\d+) bytes=(\d+) behind=(\d+) took=\d+.*s topics=1`).FindStringSubmatch(said.String())
+	line := regexp.MustCompile(`msg="log replayed" .*entries=(\d+) bytes=(\d+) behind=(\d+) took=\d+.*s topics=1`).FindStringSubmatch(words.String())
 	if line == nil {
-		t.Fatalf("nothing about the replay in:\n%s", said.String())
+		t.Fatalf("nothing about the replay in:\n%s", words.String())
 	}
 	if line[1] == "0" || len(line[2]) < 6 || line[3] != fmt.Sprint(h.Point.Index) { // five records of 64 KiB
 		t.Errorf("%q, the point is %d", line[0], h.Point.Index)

@@ -238,7 +238,7 @@ func TestTicketKeysBadKey(t *testing.T) {
 // without ticket keys.
 func TestA11TicketKeys(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {
-		var out bytes.Buffer
+		var out said
 		f.log = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		f.startAll()
 		n := f.ready(f.ids...)
@@ -282,7 +282,7 @@ func TestA11TicketKeys(t *testing.T) {
 		if copies < 2*len(f.ids)+1 { // a raft log and a segment each, and the backup
 			t.Errorf("the scan met the sealed key in %d files", copies)
 		}
-		scan("the log", out.Bytes())
+		scan("the log", []byte(out.String()))
 		if !strings.Contains(out.String(), "a new ticket key") {
 			t.Error("the log says nothing of ticket keys: the scan proves little")
 		}
