@@ -376,11 +376,11 @@ var restoreSteps = []string{"restore.mkdir@1", "restore.mark@1", "restore.segmen
 // folder unless all of it is there; and another restore works.
 func TestRestoreFaults(t *testing.T) {
 	file := goodSnapshot(t)
-	for _, point := range restoreSteps {
-		for _, action := range []fault.Action{fault.Error, fault.ErrorDone, fault.CrashBefore, fault.CrashAfter} {
+	for i, point := range restoreSteps {
+		for j, action := range []fault.Action{fault.Error, fault.ErrorDone, fault.CrashBefore, fault.CrashAfter} {
 			t.Run(point+"="+string(action), func(t *testing.T) {
 				if point != "restore.log@1" && point != "seal.rename@2" && point != "restore.unmark@1" {
-					lane.Need(t, 2, "B-01 C-05")
+					lane.Third(t, i+j, "B-01 C-05")
 				}
 				dir := filepath.Join(t.TempDir(), "data")
 				crash := action == fault.CrashBefore || action == fault.CrashAfter

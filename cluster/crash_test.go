@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(recoverEnv); dir != "" {
 		os.Exit(recoverUntilFault(dir))
 	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // a child with the race detector sleeps a second at its end otherwise
 	os.Exit(m.Run())
 }
 
@@ -200,7 +201,7 @@ const (
 // TestC05FaultAtEachStep: a real process meets each fault at each persistent step that the program has; the next start
 // is clean and everything acknowledged is there, in order.
 func TestC05FaultAtEachStep(t *testing.T) {
-	for _, point := range fault.Points() {
+	for i, point := range fault.Points() {
 		if test := elsewhere[point]; test != "" {
 			t.Logf("%s is met by %s", point, test)
 			continue
@@ -209,12 +210,12 @@ func TestC05FaultAtEachStep(t *testing.T) {
 		if later := laterHits[point]; later > 0 {
 			hits = append(hits, later)
 		}
-		for _, hit := range hits {
-			for _, action := range fault.Failures() {
+		for j, hit := range hits {
+			for k, action := range fault.Failures() {
 				at := fmt.Sprintf("%s@%d", point, hit)
 				t.Run(at+"="+string(action), func(t *testing.T) {
 					if !sampled[at] {
-						lane.Need(t, 2, "C-05")
+						lane.Third(t, i+j+k, "C-05")
 					}
 					dir := t.TempDir()
 					checkAcknowledged(t, dir, runToFault(t, dir, fmt.Sprintf("%s=%s@%d", point, action, hit), action))
@@ -230,7 +231,7 @@ func runToFault(t *testing.T, dir, armed string, action fault.Action) map[topic.
 	ctx, cancel := context.WithTimeout(t.Context(), clustertest.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+dir, fault.Env+"="+armed, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), childEnv+"="+dir, fault.Env+"="+armed)
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	switch {

@@ -81,7 +81,7 @@ func runRecover(t *testing.T, dir, armed string) (met, killed bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), clustertest.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), recoverEnv+"="+dir, fault.Env+"="+armed, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), recoverEnv+"="+dir, fault.Env+"="+armed)
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return false, false

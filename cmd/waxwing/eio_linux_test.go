@@ -55,7 +55,7 @@ func (s *site) underStrace(row, inject, log string, more ...string) *launch.Proc
 	// -D leaves the broker our own child: the exit code is its own.
 	args := []string{"-D", "-f", "-qq", "-y", "-ttt", "-o", log, "--seccomp-bpf", "-e", "trace=" + calls, "-e", "inject=" + inject}
 	args = append(append(args, more...), self, "serve", "-c", s.path("broker.yaml"))
-	p, err := launch.Spawn(launch.Options{Binary: strace, Args: args, Env: []string{asProgram + "=1", "GORACE=atexit_sleep_ms=0"}, Stderr: s.log})
+	p, err := launch.Spawn(launch.Options{Binary: strace, Args: args, Env: []string{asProgram + "=1"}, Stderr: s.log})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		for key, value := range patience {
 			os.Setenv(key, value)
 		}
+		os.Setenv("GORACE", noSleep)
 	}
 	testscript.Main(m, map[string]func(){"waxwing": program})
 }
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 // patience is what brokers and commands of tests have, where nothing else is said: how fast a machine or its disk is, is not
 // what they are about.
 var patience = map[string]string{"WAXWING_STORAGE_STALL_REJECT": "5m", "WAXWING_STORAGE_STALL_END": "5m", "WAXWING_TIMEOUT": "2m"}
+
+// noSleep is what children have as GORACE: a program with the race detector sleeps a second at its end otherwise.
+const noSleep = "atexit_sleep_ms=0"
 
 // asProgram in the environment makes the test binary run as waxwing.
 const asProgram = "WAXWING_TEST_PROGRAM"

@@ -36,7 +36,7 @@ var (
 const cutTimeMax = time.Hour
 
 // programUnderCut is how to start a broker. A program with the race detector waits a second before it ends, unless it is told not to.
-var programUnderCut = launch.Options{Env: []string{asProgram + "=1", "GORACE=atexit_sleep_ms=0"}}
+var programUnderCut = launch.Options{Env: []string{asProgram + "=1"}}
 
 // newHarness prepares to cut the power of this program, or skips.
 func newHarness(t *testing.T, under ...string) (*powercut.Harness, *rand.Rand) {

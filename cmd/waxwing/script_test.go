@@ -24,6 +24,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("WAXWING_CONFIG_DIR", filepath.Join(e.WorkDir, "config"))
 			e.Setenv("TMPDIR", e.WorkDir)
 			e.Setenv("WAXWING_TIMEOUT", patience["WAXWING_TIMEOUT"])
+			e.Setenv("GORACE", noSleep)
 			e.Values[siteKey{}] = newSite(t)
 			return nil
 		},
