@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,11 @@ const (
 // reportSizes are the payloads of the plots of throughput.
 var reportSizes = []int{64, 256, 1024, 4096, 16384}
 
-// Plan is what a report measures, with options for how long and how often, and for connections where more than one makes sense.
+// reportRecords is how many records of each size are there to read, unless they take too much room.
+const reportRecords = 200_000
+
+// Plan is what a report measures. base says how long and how often, and in its Messages how many records Sub finds (0 = 200,000, or 128 MiB
+// if that is less), in Conns how many connections Connections opens, and in Kex the key exchanges of Handshake.
 func Plan(base Options, nodes int) (list []Options) {
 	add := func(s Scenario, change func(*Options)) {
 		o := Defaults(s)
@@ -38,12 +43,15 @@ func Plan(base Options, nodes int) (list []Options) {
 		add(Pub, func(o *Options) { o.Size = size })
 	}
 	for _, size := range reportSizes {
-		add(Sub, func(o *Options) { o.Size, o.Messages = size, min(200_000, retainedBytes/uint64(size)) })
+		add(Sub, func(o *Options) {
+			o.Size, o.Messages = size, min(cmp.Or(base.Messages, reportRecords), retainedBytes/uint64(size))
+		})
 	}
-	for _, s := range []Scenario{E2E, Latency, Fanout, Handshake} {
+	for _, s := range []Scenario{E2E, Latency, Fanout} {
 		add(s, func(*Options) {})
 	}
-	add(Connections, func(o *Options) { o.Conns = 200 })
+	add(Handshake, func(o *Options) { o.Kex = base.Kex })
+	add(Connections, func(o *Options) { o.Conns = base.Conns })
 	if nodes > 1 {
 		add(Failover, func(o *Options) { o.Duration = max(o.Duration, 2*killAfter) })
 	}

@@ -175,8 +175,20 @@ func (r *reuse) awaitTickets(ctx context.Context, all []string) error {
 	return nil
 }
 
-// turns is how often a way and its floor take turns, so that what else the machine does meets both alike.
-const turns = 5
+// How often a way and its floor take turns, so that what else the machine does meets both alike; and how long a turn is at least: processor
+// time is read in steps of 10 ms.
+const (
+	turnsMax = 5
+	turnMin  = 100 * time.Millisecond
+)
+
+// turns is how often, for a measured phase.
+func (o *Options) turns() int {
+	if o.Messages > 0 {
+		return turnsMax
+	}
+	return int(min(max(o.Duration/turnMin, 1), turnsMax))
+}
 
 // measure measures one way, in turns with its floor if it has one.
 func (r *reuse) measure(ctx context.Context, w way) (rows []Row, err error) {
@@ -196,6 +208,7 @@ func (r *reuse) measure(ctx context.Context, w way) (rows []Row, err error) {
 		return nil, err
 	}
 	defer floor.close()
+	turns := r.o.turns()
 	for range turns {
 		if err := errors.Join(floor.run(ctx, turns), l.run(ctx, turns)); err != nil {
 			return nil, err

@@ -77,6 +77,11 @@ func (f *benchFlags) target(p *pflag.FlagSet) {
 	p.StringVar(&f.dir, "dir", "", "folder for the data of own brokers (default: that of temporary files)")
 }
 
+// keyExchanges are those of handshakes that are compared.
+func (f *benchFlags) keyExchanges(p *pflag.FlagSet) {
+	p.StringSliceVar(&f.kex, "kex", []string{"pq", "x25519"}, "key exchanges: pq (X25519MLKEM768), x25519, p256; repeatable")
+}
+
 func addBenchOptions(p *pflag.FlagSet, o *bench.Options, f *benchFlags) {
 	p.Uint64Var(&o.Messages, "msgs", o.Messages, "records of the measured phase (sub: that are there to read; handshake: connections), instead of --duration")
 	p.DurationVar(&o.Duration, "duration", o.Duration, "time of the measured phase")
@@ -89,7 +94,7 @@ func addBenchOptions(p *pflag.FlagSet, o *bench.Options, f *benchFlags) {
 		p.Float64Var(&o.Rate, "rate", o.Rate, "records a second, all connections together; 0 = as fast as they are acknowledged")
 	}
 	if o.Scenario == bench.Handshake {
-		p.StringSliceVar(&f.kex, "kex", []string{"pq", "x25519"}, "key exchanges: pq (X25519MLKEM768), x25519, p256; repeatable")
+		f.keyExchanges(p)
 		p.StringSliceVar(&f.reuse, "reuse", []string{"none", "ticket", "conn"}, "what one record leaves for the next: none, ticket, conn; repeatable")
 		return
 	}
@@ -115,14 +120,10 @@ func (f *benchFlags) parse(o *bench.Options) (err error) {
 	if o.Scenario != bench.Handshake {
 		return nil
 	}
-	o.Kex, o.Reuse = nil, nil
-	for _, text := range f.kex {
-		k, err := handshake.ParseKex(text)
-		if err != nil {
-			return usage("--kex: %w", err)
-		}
-		o.Kex = append(o.Kex, k)
+	if o.Kex, err = f.parseKex(); err != nil {
+		return err
 	}
+	o.Reuse = nil
 	for _, text := range f.reuse {
 		r, err := handshake.ParseReuse(text)
 		if err != nil {
@@ -131,6 +132,17 @@ func (f *benchFlags) parse(o *bench.Options) (err error) {
 		o.Reuse = append(o.Reuse, r)
 	}
 	return nil
+}
+
+func (f *benchFlags) parseKex() (list []handshake.Kex, err error) {
+	for _, text := range f.kex {
+		k, err := handshake.ParseKex(text)
+		if err != nil {
+			return nil, usage("--kex: %w", err)
+		}
+		list = append(list, k)
+	}
+	return list, nil
 }
 
 // bench runs a scenario and prints what came out.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,15 +17,16 @@ import (
 )
 
 func newBenchAllCommand(a *app) *cobra.Command {
-	base := bench.Defaults(bench.Pub)
-	base.Duration, base.Warmup, base.Runs = 3*time.Second, 500*time.Millisecond, 3
+	base := bench.Defaults(bench.Handshake)
+	base.Duration, base.Warmup, base.Runs, base.Conns = 3*time.Second, 500*time.Millisecond, 3, 200
 	var f benchFlags
 	var report string
+	var only []string
 	c := &cobra.Command{Use: "all --report DIR", Short: "Measure everything, and write a page with plots and the raw results", Args: args(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error {
 		if report == "" {
 			return usage("bench all: give --report DIR")
 		}
-		return a.benchAll(c.Context(), &f, base, report)
+		return a.benchAll(c.Context(), &f, base, report, only)
 	}}
 	f.target(c.Flags())
 	p := c.Flags()
@@ -31,13 +35,41 @@ func newBenchAllCommand(a *app) *cobra.Command {
 	p.DurationVar(&base.Warmup, "warmup", base.Warmup, "time of each phase before")
 	p.IntVar(&base.Runs, "runs", base.Runs, "how often everything")
 	p.Uint64Var(&base.Seed, "seed", base.Seed, "of payloads and sizes")
+	p.Uint64Var(&base.Messages, "msgs", 0, "records that are there to read, for sub (default: 200000, or 128 MiB if that is less)")
+	p.IntVar(&base.Conns, "conns", base.Conns, "connections that connections opens")
+	f.keyExchanges(p)
+	p.StringSliceVar(&only, "only", nil, "scenarios, repeatable (default: every one)")
 	return c
 }
 
+// benchPlan is what a report measures; only names scenarios, none = all.
+func benchPlan(base bench.Options, nodes int, only []string) ([]bench.Options, error) {
+	plan := bench.Plan(base, nodes)
+	if len(only) == 0 {
+		return plan, nil
+	}
+	known := map[string]bool{}
+	for _, o := range plan {
+		known[string(o.Scenario)] = true
+	}
+	for _, s := range only {
+		if !known[s] {
+			return nil, usage("--only %s: a report of %d nodes has %s", s, nodes, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+	}
+	return slices.DeleteFunc(plan, func(o bench.Options) bool { return !slices.Contains(only, string(o.Scenario)) }), nil
+}
+
 // benchAll measures everything on one set of brokers. What was measured until an error or ^C is written all the same.
-func (a *app) benchAll(ctx context.Context, f *benchFlags, base bench.Options, report string) (err error) {
+func (a *app) benchAll(ctx context.Context, f *benchFlags, base bench.Options, report string, only []string) (err error) {
+	if base.Kex, err = f.parseKex(); err != nil {
+		return err
+	}
 	if err := base.Check(); err != nil {
 		return usage("%w", err)
+	}
+	if _, err := benchPlan(base, 3, only); err != nil { // before anything is started
+		return err
 	}
 	if err := os.MkdirAll(report, 0o755); err != nil {
 		return usage("--report: %w", err)
@@ -48,8 +80,11 @@ func (a *app) benchAll(ctx context.Context, f *benchFlags, base bench.Options, r
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	base.Progress = a.progress()
+	plan, err := benchPlan(base, len(t.Nodes), only)
+	if err != nil {
+		return err
+	}
 	var results []*bench.Result
-	plan := bench.Plan(base, len(t.Nodes))
 	for i, o := range plan {
 		if ctx.Err() != nil {
 			break
