@@ -95,13 +95,15 @@ func (m *Machine) onDeleteTopic(c *DeleteTopic, e *Effects) Result {
 		return r
 	}
 	m.next.topics, _, _ = m.next.topics.Delete([]byte(t.Name))
-	txn := m.next.parts.Txn()
+	m.flushCursors()
+	txn, cursors := m.next.parts.Txn(), m.next.cursors.Txn()
 	for _, id := range t.Partitions {
 		m.producers.dropPartition(m.parts[id])
 		delete(m.parts, id)
 		txn.Delete(partitionKey(id))
+		cursors.DeletePrefix(partitionKey(id)) // whatever groups know of it
 	}
-	m.next.parts = txn.CommitOnly()
+	m.next.parts, m.next.cursors = txn.CommitOnly(), cursors.CommitOnly()
 	m.next.generation++
 	e.Dropped = append(e.Dropped, t.Partitions...)
 	e.Change |= ChangedTopics

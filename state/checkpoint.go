@@ -29,6 +29,8 @@ import (
 //	8 members      by node id; not there if there are none
 //	9 tickets      one item: number, how many of both follow; then 0, node, key by node; then 1, number, time, copies, the newest first;
 //	               not there if there are none
+//	10 groups      first one item: the next id, how many groups and positions follow; then 0 and a group, by name; then 1 and a position, by partition
+//	               and group, and behind it 2 and settled ranges, 3 and an attempt, 4 and a record that was put aside; not there if there never was a group
 //	7 end          one item: the number of chunks before it
 //
 // Equal states make equal chunks.
@@ -47,8 +49,9 @@ const (
 	chunkRevocations chunkKind = 5
 	chunkProducers   chunkKind = 6
 	chunkEnd         chunkKind = 7
-	chunkMembers     chunkKind = 8 // stands before the end
-	chunkTickets     chunkKind = 9 // stands before the end; it is one chunk
+	chunkMembers     chunkKind = 8  // stands before the end
+	chunkTickets     chunkKind = 9  // stands before the end; it is one chunk
+	chunkGroups      chunkKind = 10 // stands before the end
 )
 
 // Numbers of fields of items.
@@ -136,6 +139,7 @@ func (c *Checkpoint) Chunks() iter.Seq[[]byte] {
 		c.writeProducers(&w)
 		c.members(&w)
 		c.tickets(&w)
+		c.groups(&w)
 		w.begin(chunkEnd)
 		w.buf = codec.AppendUint(codec.AppendArray(w.buf, 1), w.count)
 		w.flush()

@@ -105,6 +105,29 @@ func TestCheckpointGolden(t *testing.T) {
 	t.Run("tickets", func(t *testing.T) {
 		goldenCheckpoint(t, "testdata/checkpoint-tickets.hex", append(alone, cmds[9:]...))
 	})
+	t.Run("groups", func(t *testing.T) {
+		goldenCheckpoint(t, "testdata/checkpoint-groups.hex", append(alone, goldenGroups(t)...))
+	})
+}
+
+// goldenGroups makes groups of which every kind of item is in a checkpoint.
+func goldenGroups(t *testing.T) [][]byte {
+	all := groupSpec(t, ">")
+	all.Topics = fullSpec().Topics
+	settle := state.Settle{Group: "billing", ID: 1, Items: []state.Settlement{
+		{Op: state.SettleAck, Partition: 2, Offset: 0, Count: 2},
+		{Op: state.SettleAck, Partition: 2, Offset: 5, Count: 2},
+		{Op: state.SettleAck, Partition: 2, Offset: 300, Count: 1},
+		{Op: state.SettleRetry, Partition: 2, Offset: 3, Count: 1, Attempt: 2, DelayMs: 500},
+		{Op: state.SettleDead, Partition: 2, Offset: 4, Count: 1, Attempt: 4, Letter: &state.Letter{Reason: "kept"}},
+	}}
+	return [][]byte{
+		publish(2, "w", 1, 0, 0, 400),
+		state.AppendCreateGroup(nil, &state.CreateGroup{Name: "billing", Spec: fullSpec(), By: "spiffe://x/client/a"}),
+		state.AppendCreateGroup(nil, &state.CreateGroup{Name: "audit", Spec: all, Starts: []state.Position{{Partition: 1, Offset: 2}, {Partition: 2, Offset: 350}}, By: "spiffe://x/client/a"}),
+		state.AppendAlterGroup(nil, &state.AlterGroup{Name: "audit", Mask: state.AlterPaused, Paused: true, Spec: all}),
+		state.AppendSettle(nil, &settle),
+	}
 }
 
 func goldenCheckpoint(t *testing.T, path string, cmds [][]byte) {

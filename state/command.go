@@ -34,6 +34,11 @@ const (
 	kindSetSealKey   kind = 12
 	kindSetTicketKey kind = 13
 	kindRecover      kind = 14
+	kindCreateGroup  kind = 15
+	kindAlterGroup   kind = 16
+	kindResetGroup   kind = 17
+	kindDeleteGroup  kind = 18
+	kindSettle       kind = 19
 )
 
 // appendHead starts a command of n fields.
@@ -89,6 +94,16 @@ func Check(cmd []byte) error {
 		_, err = decodeSetTicketKey(body)
 	case kindRecover:
 		_, err = decodeRecover(body)
+	case kindCreateGroup:
+		_, err = decodeCreateGroup(body)
+	case kindAlterGroup:
+		_, err = decodeAlterGroup(body)
+	case kindResetGroup:
+		_, err = decodeResetGroup(body)
+	case kindDeleteGroup:
+		_, err = decodeDeleteGroup(body)
+	case kindSettle:
+		_, err = decodeSettle(body)
 	default:
 		err = kindError(k)
 	}
@@ -154,6 +169,16 @@ func (m *Machine) command(cmd []byte, e *Effects) (Result, error) {
 		return apply(body, decodeSetTicketKey, m.onSetTicketKey, e)
 	case kindRecover:
 		return apply(body, decodeRecover, m.onRecover, e)
+	case kindCreateGroup:
+		return apply(body, decodeCreateGroup, m.onCreateGroup, e)
+	case kindAlterGroup:
+		return apply(body, decodeAlterGroup, m.onAlterGroup, e)
+	case kindResetGroup:
+		return apply(body, decodeResetGroup, m.onResetGroup, e)
+	case kindDeleteGroup:
+		return apply(body, decodeDeleteGroup, m.onDeleteGroup, e)
+	case kindSettle:
+		return apply(body, decodeSettle, m.onSettle, e)
 	}
 	return Result{}, kindError(k)
 }

@@ -22,6 +22,8 @@ const (
 	batchMemory      = 48    // each of the last 64 batches in a window; a slice that grows has up to as much again
 	topicDisk        = 150   // with a name of 20 bytes
 	producerDisk     = 110   // with an identity of 40 bytes
+	groupMemory      = 2_000 // with its name of 20 bytes, and a position with settled records above it
+	groupDisk        = 200
 	memoryConstantly = 1 << 20
 )
 
@@ -158,6 +160,7 @@ func TestO06Documented(t *testing.T) {
 		"- a further partition: 900 in memory, ",
 		"- a producer with a window on one partition: 1,000 in memory, 110 in a checkpoint",
 		"- a further window: 450 in memory, ",
+		"- a group with one topic and its position in one partition: 2,000 in memory, 200 in a checkpoint",
 		"- a batch in a window, of the last 64: 48 in memory, ",
 	} {
 		if !strings.Contains(string(text), line) {

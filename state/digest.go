@@ -60,6 +60,9 @@ func (d digest) view(v *View) {
 	if sealing := v.sealing(); v.ticketNumber > 0 || len(sealing) > 0 { // states of before have the digests of before
 		d.tickets(v, sealing)
 	}
+	if v.nextGroup > 1 {
+		d.groups(v)
+	}
 }
 
 func (d digest) tickets(v *View, sealing []Member) {
@@ -72,6 +75,42 @@ func (d digest) tickets(v *View, sealing []Member) {
 		for _, c := range k.Copies {
 			d.text(c.Node, string(c.To[:]), string(c.Sealed))
 		}
+	}
+}
+
+func (d digest) groups(v *View) {
+	d.num(uint64(v.nextGroup), uint64(v.groups.Len()), uint64(v.cursors.Len()))
+	v.Groups("", d.group)
+	it := v.cursors.Root().Iterator()
+	for key, c, ok := it.Next(); ok; key, c, ok = it.Next() {
+		d.text(string(key))
+		d.cursor(c)
+	}
+}
+
+func (d digest) group(g *Group) bool {
+	s := &g.Spec
+	d.text(string(g.Name), g.CreatedBy, string(s.DeadLetter))
+	d.num(uint64(g.ID), uint64(g.CreatedMs), boolNum(g.Paused), g.Resets, boolNum(s.KeyOrder), s.AckWaitMs, s.MaxDeliver, s.MaxInFlight)
+	d.num(uint64(len(s.Topics)), uint64(len(s.BackoffMs)))
+	for _, p := range s.Topics {
+		d.text(p.String())
+	}
+	d.num(s.BackoffMs...)
+	return true
+}
+
+func (d digest) cursor(c *Cursor) {
+	d.num(uint64(c.Floor), c.Lost, c.Retries, c.Dead, c.SettledCount(), uint64(c.AttemptCount()), uint64(c.AsideCount()))
+	for from, end := range c.SettledAbove() {
+		d.num(uint64(from), uint64(end))
+	}
+	for at, a := range c.Attempts() {
+		d.num(uint64(at), a.Count, uint64(a.DueMs))
+	}
+	for at, p := range c.Aside() {
+		d.num(uint64(at), p.Count, uint64(p.AtMs))
+		d.text(p.Reason)
 	}
 }
 

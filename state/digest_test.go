@@ -66,6 +66,9 @@ func (r *randomLog) command() []byte {
 	if !r.old && r.IntN(12) == 0 {
 		return r.ticket()
 	}
+	if !r.old && r.IntN(6) == 0 {
+		return r.group()
+	}
 	switch r.IntN(24) {
 	case 22:
 		node := r.IntN(6)
@@ -91,6 +94,51 @@ func (r *randomLog) command() []byte {
 		return state.AppendRevoke(nil, &state.Revoke{Remove: r.IntN(3) == 0, Entry: state.Revocation{Kind: state.RevokeIdentity, Value: string(name)}, By: by})
 	}
 	return r.publish(by)
+}
+
+// group makes, changes or removes a group, or settles records that it may have.
+func (r *randomLog) group() []byte {
+	name := topic.Name(fmt.Sprintf("g%d", r.IntN(4)))
+	var starts []state.Position
+	for _, id := range r.parts[:r.IntN(len(r.parts)+1)] {
+		starts = append(starts, state.Position{Partition: id, Offset: topic.Offset(r.IntN(20))})
+	}
+	spec := fullSpec()
+	p, _ := topic.ParsePattern([]string{"*", "t1", "t2"}[r.IntN(3)])
+	spec.Topics[0] = p
+	g, ok := r.view.Group(name)
+	switch n := r.IntN(40); {
+	case !ok || n == 0:
+		return state.AppendCreateGroup(nil, &state.CreateGroup{Name: name, Spec: spec, Starts: starts, By: "x"})
+	case n == 1:
+		return state.AppendAlterGroup(nil, &state.AlterGroup{Name: name, Mask: uint8(r.IntN(64)), Spec: state.GroupSpec{AckWaitMs: r.Uint64N(3)}, Paused: r.IntN(2) == 0})
+	case n == 2:
+		return state.AppendResetGroup(nil, &state.ResetGroup{Name: name, Resets: g.Resets, Starts: starts})
+	case n == 3 && r.IntN(3) == 0:
+		return state.AppendDeleteGroup(nil, &state.DeleteGroup{Name: name})
+	}
+	return r.settle(g)
+}
+
+func (r *randomLog) settle(g *state.Group) []byte {
+	c := state.Settle{Group: g.Name, ID: g.ID, Resets: g.Resets}
+	for range r.IntN(4) {
+		id := topic.PartitionID(1 + r.Uint64N(80))
+		if len(r.parts) > 0 {
+			id = r.parts[r.IntN(len(r.parts))]
+		}
+		part, _ := r.view.Partition(id)
+		s := state.Settlement{Op: state.SettleOp(1 + r.IntN(3)), Partition: id, Count: 1, Offset: topic.Offset(r.Int64N(int64(part.Next) + 1)), Attempt: r.Uint64N(4)}
+		if s.Op == state.SettleDead {
+			s.Letter = &state.Letter{Reason: "dead"}
+			if r.IntN(2) == 0 {
+				records, info := blob(1, "x")
+				s.Letter.Target, s.Letter.Records, s.Letter.Info = 1+topic.PartitionID(r.Uint64N(80)), records, info
+			}
+		}
+		c.Items = append(c.Items, s)
+	}
+	return state.AppendSettle(nil, &c)
 }
 
 // ticket tells a node's key, or adds a ticket key that is mostly sealed to what the nodes have told.
@@ -286,6 +334,17 @@ func TestDigestSeesEverything(t *testing.T) {
 	add("publish and trim", base[0], base[1], base[2], base[8])
 	add("member", base[9])
 	add("member with a key", base[9], base[11])
+	add("group", base[1], base[14])
+	add("paused group", base[1], base[14], base[15])
+	add("group that was reset", base[1], base[14], base[16])
+	for i, s := range []state.Settlement{
+		{Op: state.SettleAck, Offset: 0}, {Op: state.SettleAck, Offset: 1}, {Op: state.SettleRetry, Attempt: 1}, {Op: state.SettleRetry, Attempt: 2}, {Op: state.SettleRetry, Attempt: 2, DelayMs: 1},
+		{Op: state.SettleRetry, Offset: 1, Attempt: 1}, {Op: state.SettleDead, Letter: &state.Letter{}}, {Op: state.SettleDead, Letter: &state.Letter{Reason: "x"}}, {Op: state.SettleDead, Offset: 1, Letter: &state.Letter{}},
+	} {
+		s.Partition, s.Count = 1, 1
+		add(fmt.Sprintf("settlement %d", i), base[1], publish(1, "w", 1, 0, 0, 2), state.AppendCreateGroup(nil, &state.CreateGroup{Name: "g", Spec: groupSpec(t, "orders.eu")}),
+			state.AppendSettle(nil, &state.Settle{Group: "g", ID: 1, Items: []state.Settlement{s}}))
+	}
 	add("ticket key", base[9], base[11], base[12])
 	records, _ := blob(2, "body")
 	for i, c := range []state.Publish{

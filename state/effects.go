@@ -33,6 +33,7 @@ const (
 	ChangedRevocations
 	ChangedMembers
 	ChangedTickets
+	ChangedGroups // made, altered, reset or removed; settlements are not told
 )
 
 // Effects collects what Apply did. Results stand in the order of the commands, Appends

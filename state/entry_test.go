@@ -12,6 +12,7 @@ import (
 
 	"github.com/waxwing-mq/waxwing/batch"
 	"github.com/waxwing-mq/waxwing/state"
+	"github.com/waxwing-mq/waxwing/topic"
 )
 
 // every is one command of each kind, with every field set.
@@ -37,7 +38,30 @@ func every() [][]byte {
 		state.AppendSetSealKey(nil, &state.SetSealKey{Node: "n2", Key: state.SealKey{5, 6}}),
 		state.AppendSetTicketKey(nil, &state.SetTicketKey{Number: 1, Copies: []state.TicketCopy{{Node: "n2", To: state.SealKey{5, 6}, Sealed: []byte("sealed")}}}),
 		state.AppendRecover(nil, &state.Recover{From: "cluster-1", Cluster: "cluster-2", Node: "n2", Lost: []string{"n1", "n4"}}),
+		state.AppendCreateGroup(nil, &state.CreateGroup{Name: "billing", Spec: fullSpec(), Starts: []state.Position{{Partition: 1, Offset: 70_000}}, By: "spiffe://x/client/a", GroupsMax: 300}),
+		state.AppendAlterGroup(nil, &state.AlterGroup{Name: "billing", Mask: 63, Spec: fullSpec(), Paused: true, By: "spiffe://x/client/a"}),
+		state.AppendResetGroup(nil, &state.ResetGroup{Name: "billing", Resets: 0, Starts: []state.Position{{Partition: 1, Offset: 0}}, By: "spiffe://x/client/a"}),
+		state.AppendDeleteGroup(nil, &state.DeleteGroup{Name: "unpaid", By: "spiffe://x/client/a"}),
+		state.AppendSettle(nil, &state.Settle{Group: "billing", ID: 1, Resets: 1, By: "spiffe://x/client/a", SPKI: [32]byte{3}, PolicyVersion: 300, Items: []state.Settlement{
+			{Op: state.SettleAck, Partition: 1, Offset: 70_000, Count: 300},
+			{Op: state.SettleRetry, Partition: 1, Offset: 1, Count: 2, Attempt: 3, DelayMs: 500},
+			{Op: state.SettleDead, Partition: 1, Offset: 2, Count: 1, Attempt: 4, Letter: &state.Letter{Reason: "kept"}},
+			{Op: state.SettleDead, Partition: 1, Offset: 3, Count: 1, Attempt: 4, Letter: &state.Letter{Reason: "bad", Target: 2, Info: batch.Info{Count: 1, Flags: batch.HasTTL, MinTTLMs: 60_000},
+				Origin: batch.Origin{Topic: "orders.eu", Partition: 1, Offset: 3, TimeMs: 1 << 40, Publisher: "spiffe://x/client/b", SPKI: [32]byte{8}}, Records: records}},
+		}}),
 	}
+}
+
+func fullSpec() state.GroupSpec {
+	var list []topic.Pattern
+	for _, s := range []string{"orders.eu", "bills.>"} {
+		p, err := topic.ParsePattern(s)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, p)
+	}
+	return state.GroupSpec{Topics: list, KeyOrder: true, AckWaitMs: 30_000, MaxDeliver: 5, BackoffMs: []uint64{1_000, 30_000}, DeadLetter: "dead.billing", MaxInFlight: 1_000}
 }
 
 func entryOf(cmds ...[]byte) []byte {
@@ -209,7 +233,7 @@ func FuzzApply(f *testing.F) {
 	for _, c := range every() {
 		seeds = append(seeds, entryOf(c), entryOf(every()[1], c))
 	}
-	if len(seeds) != 30 {
+	if len(seeds) != 40 {
 		f.Fatalf("%d seeds", len(seeds))
 	}
 	for _, s := range seeds {

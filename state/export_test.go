@@ -35,6 +35,16 @@ func Recode(cmd []byte) ([]byte, error) {
 		return recode(body, decodeSetTicketKey, AppendSetTicketKey)
 	case kindRecover:
 		return recode(body, decodeRecover, AppendRecover)
+	case kindCreateGroup:
+		return recode(body, decodeCreateGroup, AppendCreateGroup)
+	case kindAlterGroup:
+		return recode(body, decodeAlterGroup, AppendAlterGroup)
+	case kindResetGroup:
+		return recode(body, decodeResetGroup, AppendResetGroup)
+	case kindDeleteGroup:
+		return recode(body, decodeDeleteGroup, AppendDeleteGroup)
+	case kindSettle:
+		return recode(body, decodeSettle, AppendSettle)
 	}
 	return nil, kindError(k)
 }

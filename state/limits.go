@@ -26,6 +26,8 @@ type Limits struct {
 	Windows     int // (producer, partition) pairs remembered; default 250,000, at least Partitions
 	PolicyBytes int // size of the policy document; default 256 KiB
 	Revocations int // entries of the revocation list; default 65,536
+	Groups      int // consumer groups; default 50,000
+	GroupAside  int // dead records put aside for a group in one partition; default 10,000
 }
 
 // withDefaults fills the zero fields. Windows must hold what one producer can use, or a
@@ -44,6 +46,8 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.Windows, 250_000)
 	fill(&l.PolicyBytes, 256<<10)
 	fill(&l.Revocations, 65_536)
+	fill(&l.Groups, 50_000)
+	fill(&l.GroupAside, 10_000)
 	l.Windows = max(l.Windows, l.Partitions)
 	return l
 }

@@ -20,7 +20,8 @@ type Machine struct {
 	parts     map[topic.PartitionID]*partition
 	dirty     []*partition // partitions whose numbers changed in this entry
 	producers *producers
-	rotated   uint64 // the last entry that ended a segment
+	moved     map[cursorKey]*Cursor // changed in this entry, not in the view yet
+	rotated   uint64                // the last entry that ended a segment
 	scratch   []byte
 }
 
@@ -44,14 +45,18 @@ func New(l Limits) *Machine {
 	m := &Machine{
 		limits:  l.withDefaults(),
 		parts:   map[topic.PartitionID]*partition{},
+		moved:   map[cursorKey]*Cursor{},
 		scratch: make([]byte, scratchBytes),
 		next: View{
 			topics:          iradix.New[*Topic](),
 			parts:           iradix.New[*Partition](),
 			revocations:     iradix.New[Revocation](),
 			members:         iradix.New[Member](),
+			groups:          iradix.New[*Group](),
+			cursors:         iradix.New[*Cursor](),
 			nextPartition:   1,
 			nextIncarnation: 1,
+			nextGroup:       1,
 			segment:         1,
 		},
 	}
@@ -112,9 +117,10 @@ func (m *Machine) markDirty(part *partition) {
 	}
 }
 
-// flush copies the changed partitions into the view: once per entry, however many
+// flush copies the changed partitions and cursors into the view: once per entry, however many
 // batches the entry has.
 func (m *Machine) flush() {
+	m.flushCursors()
 	if len(m.dirty) == 0 {
 		return
 	}

@@ -21,7 +21,7 @@ type Member struct {
 
 // LatestCommand is the highest kind of command that this program can apply. The leader proposes no kind above what
 // all members know.
-const LatestCommand = uint64(kindRecover)
+const LatestCommand = uint64(kindSettle)
 
 // SetMember tells about a node, or changes what was told. Repeating it changes nothing. The id of a node that was
 // removed, or that has another disk, is a conflict.

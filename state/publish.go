@@ -130,10 +130,7 @@ func (m *Machine) publish(body []byte, e *Effects) (Result, error) {
 func (m *Machine) append(part *partition, p *producer, c *publish, e *Effects) Result {
 	meta := batch.Meta{
 		Flags:         c.info.Flags,
-		Partition:     part.id,
-		Base:          part.next,
 		Count:         c.info.Count,
-		TimeMs:        m.next.timeMs,
 		MinTTLMs:      c.info.MinTTLMs,
 		Publisher:     p.key.principal,
 		SPKI:          c.spki,
@@ -142,16 +139,22 @@ func (m *Machine) append(part *partition, p *producer, c *publish, e *Effects) R
 		Epoch:         c.epoch,
 		Sequence:      c.sequence,
 	}
+	m.store(part, &meta, c.records, e)
+	return Result{Status: StatusOK, Offset: meta.Base, TimeMs: meta.TimeMs, Incarnation: part.incarnation}
+}
+
+// store gives a batch its place and time and adds it to the effects.
+func (m *Machine) store(part *partition, meta *batch.Meta, records []byte, e *Effects) {
+	meta.Partition, meta.Base, meta.TimeMs = part.id, part.next, m.next.timeMs
 	e.Appends = append(e.Appends, Append{
 		Partition: part.id,
 		Base:      meta.Base,
 		Count:     meta.Count,
 		TimeMs:    meta.TimeMs,
-		Raw:       m.encode(&meta, c.records),
+		Raw:       m.encode(meta, records),
 	})
 	part.next += topic.Offset(meta.Count)
 	m.markDirty(part)
-	return Result{Status: StatusOK, Offset: meta.Base, TimeMs: meta.TimeMs, Incarnation: part.incarnation}
 }
 
 // encode builds the stored batch in memory of its own. The header goes into scratch

@@ -31,6 +31,8 @@ type restorer struct {
 	lastKey     string
 	lastNode    string
 	tickets     *restoredTickets // nil = none yet
+	groups      *restoredGroups  // nil = none yet
+	cursors     *iradix.Txn[*Cursor]
 	producer    *producer
 	ended       bool
 }
@@ -40,6 +42,7 @@ type restorer struct {
 func Restore(l Limits, chunks iter.Seq2[[]byte, error]) (*Machine, error) {
 	r := &restorer{m: New(l), homes: map[topic.PartitionID]*partition{}}
 	r.topics, r.revocations, r.members = r.m.next.topics.Txn(), r.m.next.revocations.Txn(), r.m.next.members.Txn()
+	r.cursors = r.m.next.cursors.Txn()
 	for b, err := range chunks {
 		if err != nil {
 			return nil, err
@@ -84,7 +87,7 @@ func (r *restorer) chunk(b []byte) error {
 		}
 		items++
 	}
-	if single := k == chunkHead || k == chunkPolicy || k == chunkEnd; single && items != 1 || k == chunkTickets && items == 0 {
+	if single := k == chunkHead || k == chunkPolicy || k == chunkEnd; single && items != 1 || (k == chunkTickets || k == chunkGroups) && items == 0 {
 		return broken("kind %d with %d items", k, items)
 	}
 	return nil
@@ -97,8 +100,10 @@ func follows(k, last chunkKind) bool {
 		return last == chunkProducers || last == chunkMembers
 	case k == chunkTickets:
 		return last == chunkProducers || last == chunkMembers
+	case k == chunkGroups:
+		return last == chunkProducers || last == chunkMembers || last == chunkTickets || last == chunkGroups
 	case k == chunkEnd:
-		return last == chunkProducers || last == chunkMembers || last == chunkTickets
+		return last == chunkProducers || last == chunkMembers || last == chunkTickets || last == chunkGroups
 	case k == last:
 		return k >= chunkTopics && k <= chunkProducers
 	}
@@ -123,6 +128,8 @@ func (r *restorer) item(c *codec.Cursor) error {
 		return r.member(c)
 	case chunkTickets:
 		return r.ticket(c)
+	case chunkGroups:
+		return r.group(c)
 	case chunkEnd:
 		return r.last(c)
 	}
@@ -328,7 +335,11 @@ func (r *restorer) end() error {
 	if err := r.tickets.end(); err != nil {
 		return err
 	}
+	if err := r.groups.end(); err != nil {
+		return err
+	}
 	v := &r.m.next
+	v.cursors = r.cursors.CommitOnly()
 	v.topics, v.revocations, v.members = r.topics.CommitOnly(), r.revocations.CommitOnly(), r.members.CommitOnly()
 	parts := v.parts.Txn()
 	for id, part := range r.m.parts {

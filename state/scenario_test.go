@@ -33,6 +33,10 @@ var update = flag.Bool("update", false, "rewrite the expected parts of testdata"
 //	member NODE [disk=D peer=A client=A software=V commands=N] | remove NODE
 //	recover NODE [LOST ...] from=ID cluster=ID
 //	sealkey NODE key=N | ticket NUMBER [NODE:KEY ...]
+//	group NAME topics=P,... [at=NAME/N:OFFSET,... wait=N max=N dead=TOPIC flight=N] | altergroup NAME [paused=yes max=N dead=TOPIC]
+//	reset NAME at=NAME/N:OFFSET,... [resets=N] | rmgroup NAME
+//	settle GROUP ack|retry|dead NAME/N OFFSET [id=N resets=N count=N attempt=N delay=N reason=S target=NAME/N]
+//	cursor GROUP NAME/N | groups
 //	topics [from] | partition NAME/N | policy? | revocations | members | tickets | cluster | drops
 func TestScenarios(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txt")
@@ -131,7 +135,9 @@ func (s *scene) line(line string) string {
 		return ""
 	case "pub":
 		return s.publish(a)
-	case "topics", "partition", "policy?", "revocations", "members", "tickets", "cluster", "drops":
+	case "cursor":
+		return s.cursor(a)
+	case "topics", "partition", "policy?", "revocations", "members", "tickets", "cluster", "groups", "drops":
 		return s.look(words[0], a)
 	}
 	r := s.apply(s.command(words[0], a))[0]
@@ -139,6 +145,9 @@ func (s *scene) line(line string) string {
 }
 
 func (s *scene) command(name string, a args) []byte {
+	if name == "group" || name == "altergroup" || name == "reset" || name == "rmgroup" || name == "settle" {
+		return s.group(name, a)
+	}
 	spec := state.Spec{
 		Partitions: uint32(a.num("partitions", 0)), MaxAgeMs: a.num("max_age", 0),
 		MaxBytes: a.num("max_bytes", 0), MaxRecords: a.num("max_records", 0),
@@ -257,7 +266,7 @@ func (s *scene) describe(r state.Result) string {
 			s.parts[fmt.Sprintf("%s/%d", t.Name, i)] = id
 		}
 	}
-	for bit, name := range []string{"topics", "policy", "revocations", "members", "tickets"} {
+	for bit, name := range []string{"topics", "policy", "revocations", "members", "tickets", "groups"} {
 		if s.e.Change&(1<<bit) != 0 {
 			w = append(w, "changed:"+name)
 		}
@@ -310,6 +319,11 @@ func (s *scene) look(what string, a args) string {
 			}
 		}
 		w = append(w, fmt.Sprintf("number=%d", v.TicketNumber()))
+	case "groups":
+		v.Groups("", func(g *state.Group) bool {
+			w = append(w, fmt.Sprintf("%s#%d%v", g.Name, g.ID, g.Spec.Topics))
+			return true
+		})
 	case "cluster":
 		return v.ClusterID()
 	case "drops":

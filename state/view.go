@@ -25,7 +25,10 @@ type View struct {
 	revVersion      uint64
 	members         *iradix.Tree[Member]
 	ticketNumber    uint64
-	tickets         []TicketKey // newest first; never changed in place
+	nextGroup       GroupID
+	groups          *iradix.Tree[*Group]
+	cursors         *iradix.Tree[*Cursor] // by cursorKey; a group has none where it never was
+	tickets         []TicketKey           // newest first; never changed in place
 }
 
 // Partition is one partition and its readable range [Low, Next).
