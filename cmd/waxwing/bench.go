@@ -25,6 +25,7 @@ type benchFlags struct {
 	plot     string
 	kex      []string
 	reuse    []string
+	profile  string
 }
 
 func newBenchCommand(a *app) *cobra.Command {
@@ -74,6 +75,7 @@ func (f *benchFlags) add(p *pflag.FlagSet) {
 func (f *benchFlags) target(p *pflag.FlagSet) {
 	p.StringVar(&f.against, "against", "", "dev1, dev3, self or a context (default: the broker that -s, --context or the environment name, else dev3)")
 	p.StringSliceVar(&f.metrics, "metrics", nil, "HOST:PORT of a broker's HTTPS port, repeatable: what brokers of a context cost (needs the right observe)")
+	p.StringVar(&f.profile, "profile", "", "folder for profiles (pprof) of the bench and of its own brokers: cpu, allocs, mutex, block")
 	p.StringVar(&f.dir, "dir", "", "folder for the data of own brokers (default: that of temporary files)")
 }
 
@@ -164,6 +166,11 @@ func (a *app) bench(ctx context.Context, f *benchFlags, o bench.Options) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
+	p, err := f.profileClient()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.end()) }()
 	o.Progress = a.progress()
 	r, err := bench.Run(ctx, t, o)
 	if o.Progress != nil {
@@ -180,6 +187,9 @@ func (a *app) bench(ctx context.Context, f *benchFlags, o bench.Options) (err er
 	}
 	return err
 }
+
+// profileClient begins the profiles of the bench itself; a broker in the same process is in them.
+func (f *benchFlags) profileClient() (*profiles, error) { return beginProfiles(f.profile, "client") }
 
 // progress shows on a terminal, in one line, what is being done; nil = there is none.
 func (a *app) progress() func(string) {

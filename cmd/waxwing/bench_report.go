@@ -79,6 +79,11 @@ func (a *app) benchAll(ctx context.Context, f *benchFlags, base bench.Options, r
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
+	p, err := f.profileClient()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.end()) }()
 	base.Progress = a.progress()
 	plan, err := benchPlan(base, len(t.Nodes), only)
 	if err != nil {

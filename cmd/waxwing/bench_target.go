@@ -20,7 +20,21 @@ import (
 )
 
 // benchTarget finds or starts what is measured. stop ends what was started, and removes its data.
-func (a *app) benchTarget(ctx context.Context, f *benchFlags) (_ *bench.Target, stop func() error, err error) {
+func (a *app) benchTarget(ctx context.Context, f *benchFlags) (*bench.Target, func() error, error) {
+	if f.profile != "" {
+		var err error
+		if f.profile, err = filepath.Abs(f.profile); err != nil {
+			return nil, nil, usage("--profile: %w", err)
+		}
+	}
+	t, stop, err := a.benchBrokers(ctx, f)
+	if err == nil && f.profile != "" {
+		t.Notes = append(t.Notes, "profiles were taken, which costs time: other figures are better ones")
+	}
+	return t, stop, err
+}
+
+func (a *app) benchBrokers(ctx context.Context, f *benchFlags) (_ *bench.Target, stop func() error, err error) {
 	against := f.against
 	if against == "" && len(a.flags.servers) == 0 && a.flags.context == "" && a.env("WAXWING_SERVER") == "" && a.env("WAXWING_CONTEXT") == "" {
 		against = "dev3"
@@ -160,7 +174,8 @@ func (a *app) benchCluster(ctx context.Context, f *benchFlags, count int) (_ *be
 		return nil, nil, err
 	}
 	for _, m := range members {
-		n := &benchNode{options: launch.Options{Args: []string{"serve"}, Env: benchEnvironment(dir, m, members, files), OwnGroup: true}}
+		env := append(benchEnvironment(dir, m, members, files), profileEnv+"="+f.profile)
+		n := &benchNode{options: launch.Options{Args: []string{"serve"}, Env: env, OwnGroup: true}}
 		if a.flags.verbose {
 			n.options.Stderr = a.stderr
 		}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -221,9 +224,10 @@ func (d *desk) report(target string, list ...string) []*bench.Result {
 func TestBenchReport(t *testing.T) {
 	lane.Need(t, 2, "bench")
 	d := newDesk(t)
-	if results := d.report("dev1"); len(results) != 15 {
+	if results := d.report("dev1", "--profile", "profiles"); len(results) != 15 {
 		t.Errorf("%d results", len(results))
 	}
+	d.hasProfiles("profiles", "client", "dev")
 	page, err := os.ReadFile(d.path("out/report.html"))
 	if err != nil || strings.Count(string(page), "<svg") < 6 || strings.Contains(string(page), "NO RESULT") {
 		t.Errorf("%v, %d plots", err, strings.Count(string(page), "<svg"))
@@ -232,6 +236,32 @@ func TestBenchReport(t *testing.T) {
 		if strings.Contains(string(page), foreign) {
 			t.Errorf("the page is not self-contained: it has %s", foreign)
 		}
+	}
+}
+
+// hasProfiles looks for the profiles of processes; where there is a go command, it reads them.
+func (d *desk) hasProfiles(dir string, processes ...string) {
+	d.t.Helper()
+	_, lookErr := exec.LookPath("go")
+	for _, process := range processes {
+		for _, kind := range []string{"cpu", "allocs", "mutex", "block"} {
+			file := d.path(filepath.Join(dir, process+"."+kind+".pprof"))
+			text, err := os.ReadFile(file)
+			if err != nil || !bytes.HasPrefix(text, []byte{0x1f, 0x8b}) { // gzip
+				d.t.Errorf("%s: %v, %d bytes", file, err, len(text))
+				continue
+			}
+			if lookErr != nil {
+				continue
+			}
+			out, err := exec.CommandContext(d.t.Context(), "go", "tool", "pprof", "-raw", file).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), map[string]string{"cpu": "cpu/nanoseconds", "allocs": "alloc_space/bytes", "mutex": "delay/nanoseconds", "block": "delay/nanoseconds"}[kind]) {
+				d.t.Errorf("%s: %v: %.300s", file, err, out)
+			}
+		}
+	}
+	if all, err := filepath.Glob(d.path(filepath.Join(dir, "*"))); err != nil || len(all) != 4*len(processes) {
+		d.t.Errorf("profiles: %q, %v", all, err)
 	}
 }
 

@@ -47,12 +47,17 @@ func levelOf(f *configFlags, env func(string) string) string {
 }
 
 // serve runs a node until ctx ends. started hears of it once it serves.
-func (a *app) serve(ctx context.Context, c *config, relevel func() string, started func(*node) error) error {
+func (a *app) serve(ctx context.Context, c *config, relevel func() string, started func(*node) error) (err error) {
 	setUmask()
 	if err := noCore(); err != nil {
 		return fmt.Errorf("switch off core files: %w", err)
 	}
 	saveMemory(a.env)
+	p, err := beginProfiles(a.env(profileEnv), c.NodeID)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.end()) }()
 	level := new(slog.LevelVar)
 	setLevel(level, c.LogLevel)
 	log := newLogger(a.stderr, c.LogFormat, level)
