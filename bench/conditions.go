@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -50,8 +51,9 @@ type Conditions struct {
 // conditions finds out what it is that is measured.
 func conditions(ctx context.Context, c *client.Client, t *Target, o *Options) (Conditions, error) {
 	state, _ := c.ConnectionState()
+	broker := c.Welcome().Broker
 	k := Conditions{
-		Target: t.Name, Broker: c.Welcome().Broker, Commit: commit(), SameMachine: t.SameMachine, Notes: t.Notes,
+		Target: t.Name, Broker: broker, Commit: commit(broker), SameMachine: t.SameMachine, Notes: t.Notes,
 		Cores: runtime.NumCPU(), CPU: firstOf("/proc/cpuinfo", "model name"), Load: loadAverage(), Kernel: kernel(), Go: runtime.Version(),
 		TLS: tls.VersionName(state.Version), Cipher: tls.CipherSuiteName(state.CipherSuite), Group: state.CurveID.String(),
 		Conns: o.Conns, Members: o.Members, Window: o.Window, Batch: o.BatchBytes, Topics: o.Topics, Partitions: o.Partitions, Rate: o.Rate, Seed: o.Seed,
@@ -94,13 +96,21 @@ func (k *Conditions) ask(ctx context.Context, c *client.Client) error {
 	return nil
 }
 
-// commit is what this program was built from.
-func commit() string {
+// commit is what this program was built from: as the go command has noted it, else as the version says it that the broker tells. Where
+// neither does, it says so.
+func commit(broker string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		info = new(debug.BuildInfo)
 	}
-	revision, changed := "unknown", ""
+	return commitOf(info, broker)
+}
+
+// commitInVersion finds a commit in what git describe gives, and in a version of a module between two tags.
+var commitInVersion = regexp.MustCompile(`(?:^|-g|[-.][0-9]{14}-)([0-9a-f]{7,40})(-dirty|\+dirty)?$`)
+
+func commitOf(info *debug.BuildInfo, broker string) string {
+	revision, changed := "", ""
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
@@ -109,7 +119,18 @@ func commit() string {
 			changed = " with changes"
 		}
 	}
-	return revision + changed
+	if revision != "" {
+		return revision + changed
+	}
+	for _, version := range []string{info.Main.Version, broker} {
+		if m := commitInVersion.FindStringSubmatch(version); m != nil {
+			if m[2] != "" {
+				changed = " with changes"
+			}
+			return m[1] + changed + ", as version " + version + " says"
+		}
+	}
+	return fmt.Sprintf("unknown: it was built without version control (-buildvcs=false, or no git), and version %q names none", broker)
 }
 
 // kernel names the system.
