@@ -26,9 +26,10 @@ type reader struct {
 	err     error // valid once ended is closed
 }
 
-// openReader subscribes to the topics of a pattern. With toEnd it reads what is there and ends.
+// openReader subscribes to the topics of a pattern. With toEnd it reads everything that was acknowledged to anybody, at whatever node it is,
+// and ends.
 func openReader(ctx context.Context, c *client.Client, pattern string, toEnd bool, v *verifier, epoch time.Time) (*reader, error) {
-	sub, err := c.Subscribe(ctx, client.SubscribeOptions{Topics: []string{pattern}, From: client.Earliest(), StopAtEnd: toEnd})
+	sub, err := c.Subscribe(ctx, client.SubscribeOptions{Topics: []string{pattern}, From: client.Earliest(), StopAtEnd: toEnd, Linearizable: toEnd})
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
