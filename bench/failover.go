@@ -103,7 +103,7 @@ func (j *job) strike(interrupted context.Context, victim *Node, leader string) {
 		p.gap.from(time.Now())
 	}
 	if victim == nil {
-		j.o.say("now kill the leader, %s (kill -9), within %v", leader, j.o.Duration-killAfter)
+		j.o.ask("now kill the leader, %s (kill -9), within %v", leader, j.o.Duration-killAfter)
 		return
 	}
 	j.o.say("killing the leader, %s", leader)

@@ -49,6 +49,8 @@ type Options struct {
 	Patience time.Duration
 	// Progress is told in words what is being done, at most 5 times a second; nil = nobody wants to know.
 	Progress func(string)
+	// Ask is told what the one who measures has to do, such as killing a leader that is not the bench's own; nil = as Progress.
+	Ask func(string)
 }
 
 // Defaults are the options of a scenario where nothing else is said.
@@ -106,6 +108,15 @@ func (o *Options) say(format string, values ...any) {
 	if o.Progress != nil {
 		o.Progress(fmt.Sprintf(format, values...))
 	}
+}
+
+// ask says what somebody has to do.
+func (o *Options) ask(format string, values ...any) {
+	if o.Ask == nil {
+		o.say(format, values...)
+		return
+	}
+	o.Ask(fmt.Sprintf(format, values...))
 }
 
 // open says whether the loop is open: records have a time at which they are due.

@@ -35,7 +35,7 @@ const reportRecords = 200_000
 func Plan(base Options, nodes int) (list []Options) {
 	add := func(s Scenario, change func(*Options)) {
 		o := Defaults(s)
-		o.Duration, o.Warmup, o.Runs, o.Seed, o.Progress, o.Patience = base.Duration, base.Warmup, base.Runs, base.Seed, base.Progress, base.Patience
+		o.Duration, o.Warmup, o.Runs, o.Seed, o.Progress, o.Ask, o.Patience = base.Duration, base.Warmup, base.Runs, base.Seed, base.Progress, base.Ask, base.Patience
 		change(&o)
 		list = append(list, o)
 	}

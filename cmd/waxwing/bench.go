@@ -171,7 +171,7 @@ func (a *app) bench(ctx context.Context, f *benchFlags, o bench.Options) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, p.end()) }()
-	o.Progress = a.progress()
+	o.Progress, o.Ask = a.progress(), func(text string) { a.say("%s", text) }
 	r, err := bench.Run(ctx, t, o)
 	if o.Progress != nil {
 		fmt.Fprint(a.stderr, "\r\x1b[K")

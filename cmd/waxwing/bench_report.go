@@ -84,7 +84,7 @@ func (a *app) benchAll(ctx context.Context, f *benchFlags, base bench.Options, r
 		return err
 	}
 	defer func() { err = errors.Join(err, p.end()) }()
-	base.Progress = a.progress()
+	base.Progress, base.Ask = a.progress(), func(text string) { a.say("%s", text) }
 	plan, err := benchPlan(base, len(t.Nodes), only)
 	if err != nil {
 		return err
