@@ -114,7 +114,7 @@ func TestB01BackupUnderLoad(t *testing.T) {
 		head snapshot.Head
 	}
 	var all []saved
-	for range lane.Pick(1, 3, 40) {
+	for range lane.Pick(1, 3, 20) {
 		for i := 0; i < between || !merged(n); i++ {
 			if i == 50*between {
 				t.Fatal("nothing is merged")
@@ -164,7 +164,7 @@ func do(t testing.TB, g *cluster.Group, cmd []byte) {
 	}
 }
 
-// checkRestored restores a file and compares the node that starts on it with the journal.
+// checkRestored restores a file, compares the node that starts on it with the journal, and removes both.
 func checkRestored(t *testing.T, from *clustertest.Node, file string, head *snapshot.Head, parts []*loaded) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
@@ -215,6 +215,9 @@ func checkRestored(t *testing.T, from *clustertest.Node, file string, head *snap
 		checkTopic(t, n, l.id, int(p.Low), int(p.Next)+1)
 	}
 	restart(t, n, dir)
+	if err := errors.Join(os.Remove(file), os.RemoveAll(dir)); err != nil { // the next ones are larger
+		t.Error(err)
+	}
 }
 
 // restart cuts and seals a restored node's first segment of its own, stops it, and starts it again.
