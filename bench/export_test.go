@@ -1,4 +1,6 @@
 package bench
 
-// CommitOf is the commit in a result's conditions.
-var CommitOf = commitOf
+var (
+	CommitOf = commitOf // the commit in a result's conditions
+	Slope    = slope    // what a connection weighs
+)

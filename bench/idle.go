@@ -1,10 +1,10 @@
 package bench
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,8 +42,8 @@ type back struct {
 // stormEvery is between two records that somebody publishes beside a storm.
 const stormEvery = 5 * time.Millisecond
 
-// settle is how long brokers have to come to rest before their memory is read.
-const settle = 2 * time.Second
+// idleSteps is in how many steps connections are opened; memory is read before the first and after each.
+const idleSteps = 5
 
 // runIdle opens, weighs, and storms.
 func runIdle(ctx context.Context, j *job, interrupted context.Context) (_ *RunOf, err error) {
@@ -52,14 +52,16 @@ func runIdle(ctx context.Context, j *job, interrupted context.Context) (_ *RunOf
 	if err := j.addPublishers(interrupted, 1); err != nil {
 		return nil, err
 	}
-	row, err := d.open(ctx, interrupted)
+	victim, err := d.victim(ctx)
+	if err != nil {
+		return nil, err
+	}
+	row, err := d.open(ctx, interrupted, victim)
 	if err != nil {
 		return nil, err
 	}
 	rows := []Row{row}
-	if victim, err := d.victim(ctx); err != nil {
-		return nil, err
-	} else if victim != nil && interrupted.Err() == nil {
+	if victim != nil && interrupted.Err() == nil {
 		storm, err := d.storm(ctx, interrupted, victim)
 		if err != nil {
 			return nil, err
@@ -70,45 +72,73 @@ func runIdle(ctx context.Context, j *job, interrupted context.Context) (_ *RunOf
 	return &RunOf{Rows: rows, Verified: v}, err
 }
 
-// open opens all connections at once and weighs them.
-func (d *idle) open(ctx, interrupted context.Context) (Row, error) {
-	before, err := d.resident(ctx, interrupted)
-	if err != nil {
-		return Row{}, err
+// open opens connections in some steps, all of one at once, and weighs them. Those of own brokers go to the one that will be killed.
+func (d *idle) open(ctx, interrupted context.Context, victim *Node) (Row, error) {
+	weighs := len(d.target.Nodes) > 0 && !d.target.OneProcess
+	var opened []float64
+	var weights []weight
+	var took time.Duration
+	for step := range idleSteps + 1 {
+		if step > 0 {
+			began := time.Now()
+			if err := d.openTo(interrupted, d.o.Conns*step/idleSteps, victim); err != nil {
+				return Row{}, err
+			}
+			took += time.Since(began)
+		}
+		if !weighs {
+			continue
+		}
+		d.o.say("weighing %d connections", len(d.clients))
+		w, err := d.weigh(ctx, interrupted)
+		if err != nil {
+			return Row{}, err
+		}
+		opened, weights = append(opened, float64(len(d.clients))), append(weights, w)
 	}
-	d.o.say("opening %d connections", d.o.Conns)
-	began := time.Now()
-	list, errs := make([]*idleClient, d.o.Conns), make([]error, d.o.Conns)
+	h := d.recorder.take()
+	row := Row{Name: "open", histograms: map[string]*hdrhistogram.Histogram{"open": h}}
+	row.Figures = append(row.Figures, Figure{"opened", "connections", float64(d.o.Conns)}, Figure{"open rate", "connections/s", float64(d.o.Conns) / took.Seconds()})
+	row.Figures = append(row.Figures, latencyFigures("welcomed after", h)...)
+	if weighs {
+		row.Figures = append(row.Figures, weightFigures(opened, weights)...)
+	}
+	return row, nil
+}
+
+// openTo opens connections, all at once, until there are so many.
+func (d *idle) openTo(interrupted context.Context, count int, victim *Node) error {
+	d.o.say("opening %d of %d connections", count, d.o.Conns)
+	began, first := time.Now(), len(d.clients)
+	list, errs := make([]*idleClient, count-first), make([]error, count-first)
 	var opening sync.WaitGroup
 	for i := range list {
 		opening.Go(func() {
-			list[i], errs[i] = d.dialIdle(interrupted, i)
+			list[i], errs[i] = d.dialIdle(interrupted, d.serversFor(first+i, victim))
 			d.recorder.record(time.Since(began))
 		})
 	}
 	opening.Wait()
-	took := time.Since(began)
 	for _, c := range list {
 		if c != nil {
 			d.clients = append(d.clients, c)
 		}
 	}
 	if err := firstOfErrors(errs); err != nil {
-		return Row{}, fmt.Errorf("open %d connections: %w", d.o.Conns, err)
+		return fmt.Errorf("open %d connections: %w", d.o.Conns, err)
 	}
-	after, err := d.resident(ctx, interrupted)
-	if err != nil {
-		return Row{}, err
+	return nil
+}
+
+// serversFor are the servers of one client, in the order in which it shall try them: the one that will be killed first, and the others in turns.
+func (d *idle) serversFor(n int, victim *Node) []string {
+	all := slices.Clone(d.target.Client.Servers)
+	if victim == nil {
+		return append(all[n%len(all):], all[:n%len(all)]...)
 	}
-	h := d.recorder.take()
-	row := Row{Name: "open", histograms: map[string]*hdrhistogram.Histogram{"open": h}}
-	row.Figures = append(row.Figures, Figure{"opened", "connections", float64(d.o.Conns)}, Figure{"open rate", "connections/s", float64(d.o.Conns) / took.Seconds()})
-	row.Figures = append(row.Figures, latencyFigures("welcomed after", h)...)
-	if len(d.target.Nodes) > 0 && !d.target.OneProcess {
-		row.Figures = append(row.Figures, Figure{"server memory before", "MiB", before / (1 << 20)}, Figure{"server memory after", "MiB", after / (1 << 20)},
-			Figure{"server memory of a connection", "KiB", (after - before) / 1024 / float64(d.o.Conns)})
-	}
-	return row, nil
+	others := slices.DeleteFunc(all, func(s string) bool { return s == victim.Addr })
+	n %= len(others)
+	return slices.Concat([]string{victim.Addr}, others[n:], others[:n])
 }
 
 func firstOfErrors(errs []error) error {
@@ -120,12 +150,11 @@ func firstOfErrors(errs []error) error {
 	return nil
 }
 
-// dialIdle opens one connection, at the server whose turn it is.
-func (d *idle) dialIdle(ctx context.Context, n int) (*idleClient, error) {
+// dialIdle opens one connection, at the first of servers that welcomes it.
+func (d *idle) dialIdle(ctx context.Context, servers []string) (*idleClient, error) {
 	c := &idleClient{back: make(chan back, 16)} // more than it will reconnect
 	o := d.target.Client
-	all := d.target.Client.Servers
-	o.Servers = append(append([]string{}, all[n%len(all):]...), all[:n%len(all)]...)
+	o.Servers = servers
 	o.StayOnServer, o.Name = true, "waxwing bench"
 	o.OnEvent = func(e client.Event) {
 		if e, ok := e.(*client.ConnectedEvent); ok {
@@ -148,23 +177,6 @@ func (d *idle) dialIdle(ctx context.Context, n int) (*idleClient, error) {
 	case <-ctx.Done():
 		return c, context.Cause(ctx)
 	}
-}
-
-// resident is the memory of all nodes, without mapped files where that is known, once they have come to rest.
-func (d *idle) resident(ctx, interrupted context.Context) (float64, error) {
-	select {
-	case <-time.After(settle):
-	case <-interrupted.Done():
-	}
-	var sum uint64
-	for _, n := range d.target.Nodes {
-		u, err := n.Usage(ctx)
-		if err != nil {
-			return 0, err
-		}
-		sum += cmp.Or(u.Private, u.Resident) // sealed segments are mapped, and have nothing to do with connections
-	}
-	return float64(sum), nil
 }
 
 // victim is a node that may be killed, is not the leader, and leaves a majority; nil = there is none.

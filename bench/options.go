@@ -62,7 +62,7 @@ func Defaults(s Scenario) Options {
 	case Fanout:
 		o.Members = 10
 	case Connections:
-		o.Conns, o.Duration = 500, 3*time.Second
+		o.Conns, o.Duration = idleDefault(), 3*time.Second
 	case Failover:
 		o.Conns, o.Window, o.Duration = 2, 64, 10*time.Second
 	case Handshake:

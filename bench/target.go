@@ -26,6 +26,9 @@ type Node struct {
 	Addr string // HOST:PORT for clients
 	// Usage reads what its process has used.
 	Usage func(context.Context) (Usage, error)
+	// Rest has its process collect garbage and give memory back to the system, and then reads how many bytes live objects and stacks
+	// take; nil = nobody can.
+	Rest func(context.Context) (inUse uint64, err error)
 	// Handshakes reads how many the broker has counted since it started; nil = nobody can.
 	Handshakes func(context.Context) (full, resumed uint64, err error)
 	// Kill ends its process as kill -9 does; nil = it is not ours to kill.

@@ -18,7 +18,7 @@ import (
 
 func newBenchAllCommand(a *app) *cobra.Command {
 	base := bench.Defaults(bench.Handshake)
-	base.Duration, base.Warmup, base.Runs, base.Conns = 3*time.Second, 500*time.Millisecond, 3, 200
+	base.Duration, base.Warmup, base.Runs, base.Conns = 3*time.Second, 500*time.Millisecond, 3, bench.Defaults(bench.Connections).Conns
 	var f benchFlags
 	var report string
 	var only []string

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/waxwing-mq/waxwing/bench"
@@ -195,7 +196,7 @@ func (a *app) benchCluster(ctx context.Context, f *benchFlags, count int) (_ *be
 		if n.metrics, err = newMetrics(t.Client, p.Ready.HTTPS); err != nil {
 			return nil, nil, err
 		}
-		t.Nodes = append(t.Nodes, bench.Node{ID: members[i].ID, Addr: p.Ready.Client, Usage: n.usage, Handshakes: n.handshakes, Kill: func() { n.current().Kill() }, Restart: n.restart})
+		t.Nodes = append(t.Nodes, bench.Node{ID: members[i].ID, Addr: p.Ready.Client, Usage: n.usage, Rest: n.rest, Handshakes: n.handshakes, Kill: func() { n.current().Kill() }, Restart: n.restart})
 	}
 	return t, stop, nil
 }
@@ -247,6 +248,14 @@ func (n *benchNode) usage(ctx context.Context) (bench.Usage, error) {
 	p, m := n.process, n.metrics
 	n.mu.Unlock()
 	return usageOf(p.PID(), m)(ctx)
+}
+
+// rest has the broker collect garbage, and reads what is in use then.
+func (n *benchNode) rest(ctx context.Context) (inUse uint64, err error) {
+	n.mu.Lock()
+	p, m := n.process, n.metrics
+	n.mu.Unlock()
+	return m.rest(ctx, func() error { return p.Signal(syscall.SIGUSR1) })
 }
 
 func (n *benchNode) handshakes(ctx context.Context) (full, resumed uint64, err error) {

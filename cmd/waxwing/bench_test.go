@@ -120,6 +120,9 @@ func checkBench(t *testing.T, r *bench.Result, target, against string, rows int)
 					costs++
 				}
 			}
+			if f, ok := row.Get("server heap and stacks of a connection"); ok != (row.Name == "open" && target != "self") || ok && f.Value <= 0 {
+				t.Errorf("%s: %+v", row.Name, f)
+			}
 			if wanted := s != bench.Failover && row.Name != "storm" && (s != bench.Connections || target != "self"); wanted && costs == 0 {
 				t.Errorf("%s: no costs: %+v", row.Name, row.Figures)
 			}

@@ -88,6 +88,37 @@ func (m *metrics) handshakes(ctx context.Context) (full, resumed uint64, err err
 	return uint64(s[`waxwing_handshakes_total{kind="full"}`]), uint64(s[`waxwing_handshakes_total{kind="resumed"}`]), err
 }
 
+// restPause is between two looks whether a broker has collected its garbage.
+const restPause = 20 * time.Millisecond
+
+// rest calls ask, which has the broker do as giveBack says, and reads what is in use after that.
+func (m *metrics) rest(ctx context.Context, ask func() error) (inUse uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
+	defer cancel()
+	s, err := m.read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	const collections = "go_gc_duration_seconds_count"
+	until := s[collections] + 2
+	if err := ask(); err != nil {
+		return 0, err
+	}
+	for {
+		if s, err = m.read(ctx); err != nil {
+			return 0, err
+		}
+		if s[collections] >= until {
+			return uint64(s["go_gc_heap_live_bytes"] + s["go_memstats_stack_inuse_bytes"]), nil
+		}
+		select {
+		case <-time.After(restPause):
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
 // usageOf reads what a process of this machine uses: from Linux itself, where that is, else from its metrics.
 func usageOf(pid int, m *metrics) func(context.Context) (bench.Usage, error) {
 	if runtime.GOOS != "linux" {

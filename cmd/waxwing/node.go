@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,9 @@ type node struct {
 	closeErr            error
 }
 
+// heapLive is one metric more of Go's than its collector has by itself: what was in use at the last collection, without what became garbage since.
+var heapLive = collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)}
+
 // Times of a stop.
 const (
 	stopTimeout  = 10 * time.Second
@@ -75,7 +79,7 @@ const (
 // the node must end at once.
 func startNode(ctx context.Context, c *config, log *slog.Logger, fail func(error)) (_ *node, err error) {
 	n := &node{config: c, log: log, registry: prometheus.NewRegistry()}
-	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.registry.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(heapLive)), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.stop())

@@ -69,6 +69,7 @@ func (a *app) serve(ctx context.Context, c *config, relevel func() string, start
 		return startFault(err)
 	}
 	go n.reloadOn(ctx, func() { setLevel(level, relevel()) })
+	giveBack(ctx)
 	r := n.ready()
 	log.Info("serving", "version", version, "node", r.Node, "client", r.Client, "peer", r.Peer, "https", r.HTTPS, "policy", n.broker.Policy().Version())
 	if started != nil {
