@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/waxwing-mq/waxwing/identity"
@@ -67,10 +68,15 @@ func handshakeKind(cs *tls.ConnectionState) string {
 	return "full"
 }
 
-func (s *Server) handshake(ctx context.Context, t *tls.Conn) error {
+// handshake shakes hands on a goroutine of its own, which it waits for: that takes a large stack, and the goroutine that reads frames
+// would keep it for as long as the connection lives.
+func (s *Server) handshake(ctx context.Context, t *tls.Conn) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	return t.HandshakeContext(ctx)
+	var shaking sync.WaitGroup
+	shaking.Go(func() { err = t.HandshakeContext(ctx) })
+	shaking.Wait()
+	return err
 }
 
 // refusedInTLS logs a handshake that failed; the peer got an alert.
