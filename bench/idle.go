@@ -42,6 +42,9 @@ type back struct {
 // stormEvery is between two records that somebody publishes beside a storm.
 const stormEvery = 5 * time.Millisecond
 
+// openAtOnce is how many connections are on their way at once: a broker gives each of them 5 s, on a slow machine, too.
+const openAtOnce = 100
+
 // idleSteps is in how many steps connections are opened; memory is read before the first and after each.
 const idleSteps = 5
 
@@ -72,7 +75,7 @@ func runIdle(ctx context.Context, j *job, interrupted context.Context) (_ *RunOf
 	return &RunOf{Rows: rows, Verified: v}, err
 }
 
-// open opens connections in some steps, all of one at once, and weighs them. Those of own brokers go to the one that will be killed.
+// open opens connections in some steps, a hundred at once, and weighs them. Those of own brokers go to the one that will be killed.
 func (d *idle) open(ctx, interrupted context.Context, victim *Node) (Row, error) {
 	weighs := len(d.target.Nodes) > 0 && !d.target.OneProcess
 	var opened []float64
@@ -106,14 +109,17 @@ func (d *idle) open(ctx, interrupted context.Context, victim *Node) (Row, error)
 	return row, nil
 }
 
-// openTo opens connections, all at once, until there are so many.
+// openTo opens connections until there are so many.
 func (d *idle) openTo(interrupted context.Context, count int, victim *Node) error {
 	d.o.say("opening %d of %d connections", count, d.o.Conns)
 	began, first := time.Now(), len(d.clients)
 	list, errs := make([]*idleClient, count-first), make([]error, count-first)
 	var opening sync.WaitGroup
+	door := make(chan struct{}, openAtOnce)
 	for i := range list {
 		opening.Go(func() {
+			door <- struct{}{}
+			defer func() { <-door }()
 			list[i], errs[i] = d.dialIdle(interrupted, d.serversFor(first+i, victim))
 			d.recorder.record(time.Since(began))
 		})
