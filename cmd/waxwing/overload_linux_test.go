@@ -216,8 +216,8 @@ func overloadValue(body []byte) string {
 	return "damaged"
 }
 
-// answered notes an answer and makes what is sent next: the same again if nobody knows, or if it was refused; after many refusals, the
-// next record under the same number. nil = it is over.
+// answered notes an answer and makes what is sent next: the same again if nobody knows, or if it was refused, as overloaded or while a
+// leader is elected; after many refusals, the next record under the same number. nil = it is over.
 func (l *overloadLane) answered(o *overload, m protocol.Message) (*protocol.Publish, error) {
 	switch m := m.(type) {
 	case *protocol.Published:
@@ -229,10 +229,12 @@ func (l *overloadLane) answered(o *overload, m protocol.Message) (*protocol.Publ
 		case m.Outcome == protocol.OutcomeUnknown:
 			o.unknown.Add(1)
 			return l.message, nil
-		case m.Code != protocol.CodeOverloaded || m.Outcome != protocol.OutcomeRejected:
+		case m.Outcome != protocol.OutcomeRejected || m.Code != protocol.CodeOverloaded && m.Code != protocol.CodeNotLeader:
 			return nil, fmt.Errorf("refused with %v, outcome %d: %s", m.Code, m.Outcome, m.Text)
+		case m.Code == protocol.CodeOverloaded:
+			o.refused.Add(1)
 		}
-		if o.refused.Add(1); l.insists < overloadInsists && !o.over() {
+		if l.insists < overloadInsists && !o.over() {
 			l.insists++
 			return l.message, nil
 		}
