@@ -24,15 +24,16 @@ import (
 	"github.com/waxwing-mq/waxwing/protocol"
 )
 
-// Figures of the overload. One connection fills what its identity may have in flight at a node.
+// Figures of the overload.
 const (
-	overloadTopic    = "overload"
-	overloadBody     = 16 << 10
-	overloadInFlight = 3 << 20
-	overloadLanes    = overloadInFlight / (overloadBody + 1<<10)
-	overloadInsists  = 30
-	overloadMemory   = 512 << 20 // of a broker: what an idle one has, its tail and caches, and nothing that grows with the load
+	overloadTopic   = "overload"
+	overloadBody    = 16 << 10
+	overloadInsists = 30
+	overloadMemory  = 512 << 20 // of a broker: what an idle one has, its tail and caches, and nothing that grows with the load
 )
+
+// overloadInFlight is what an identity may have in flight at a node, in bytes. One connection fills it.
+func overloadInFlight() int { return lane.Pick(0, 1<<20, 3<<20) }
 
 // TestO04Overload: publishers that want three times of what their identity may have in flight, on each of three nodes, and never rest.
 // What is refused is refused as overloaded and never appears, what is acknowledged is there, once, in order, and the brokers' memory
@@ -41,7 +42,7 @@ func TestO04Overload(t *testing.T) {
 	lane.Need(t, 2, "O-04")
 	s := newThreeNodes(t)
 	for _, name := range threeNames {
-		s.spawn(name, fmt.Sprint("WAXWING_LIMITS_IN_FLIGHT_BYTES=", overloadInFlight), fmt.Sprint("WAXWING_LIMITS_WINDOW_BYTES=", overloadInFlight))
+		s.spawn(name, fmt.Sprint("WAXWING_LIMITS_IN_FLIGHT_BYTES=", overloadInFlight()), fmt.Sprint("WAXWING_LIMITS_WINDOW_BYTES=", overloadInFlight()))
 	}
 	s.await(threeNames...)
 	c := s.dial("load")
@@ -126,8 +127,29 @@ func (o *overload) run(connections int) {
 	work.Wait()
 }
 
-// connection keeps a publish of each of its lanes unanswered.
+// connection keeps a publish of each of its lanes unanswered. When its node has no leader for long and closes it, it comes back.
 func (o *overload) connection(name, address string, conf *tls.Config) error {
+	lanes := make([]overloadLane, overloadInFlight()/(overloadBody+1<<10))
+	for i := range lanes {
+		rand.Read(lanes[i].producer[:])
+		lanes[i].name = fmt.Sprint(name, "-", i)
+		lanes[i].begin(o)
+	}
+	for {
+		if err := o.carry(lanes, address, conf); !errors.Is(err, errNoQuorum) {
+			return err
+		}
+		for i := range lanes {
+			lanes[i].unsure = true
+		}
+	}
+}
+
+// errNoQuorum is a node's that has no contact to a leader.
+var errNoQuorum = errors.New("no quorum")
+
+// carry sends what each lane has on its way, and what follows, over one connection.
+func (o *overload) carry(lanes []overloadLane, address string, conf *tls.Config) error {
 	conn, err := tls.Dial("tcp", address, conf)
 	if err != nil {
 		return err
@@ -138,14 +160,17 @@ func (o *overload) connection(name, address string, conf *tls.Config) error {
 		return err
 	}
 	if _, m, err := nextFrame(frames); err != nil || m.Kind() != protocol.KindWelcome {
+		if refused, ok := m.(*protocol.Refused); ok && refused.Code == protocol.CodeNoQuorum {
+			return errNoQuorum
+		}
 		return fmt.Errorf("HELLO was answered with %#v, %w", m, err)
 	}
-	lanes := make([]overloadLane, overloadLanes)
 	waiting := 0
 	for i := range lanes {
-		rand.Read(lanes[i].producer[:])
-		lanes[i].name = fmt.Sprint(name, "-", i)
-		if _, err := conn.Write(lanes[i].begin(o).AppendFrame(nil, uint64(i))); err != nil {
+		if lanes[i].message == nil {
+			continue
+		}
+		if _, err := conn.Write(lanes[i].message.AppendFrame(nil, uint64(i))); err != nil {
 			return err
 		}
 		waiting++
@@ -158,15 +183,14 @@ func (o *overload) connection(name, address string, conf *tls.Config) error {
 		if id >= uint64(len(lanes)) || m.Kind() == protocol.KindEvent {
 			continue
 		}
-		next, err := lanes[id].answered(o, m)
-		if err != nil {
+		if err := lanes[id].answered(o, m); err != nil {
 			return err
 		}
-		if next == nil {
+		if lanes[id].message == nil {
 			waiting--
 			continue
 		}
-		if _, err := conn.Write(next.AppendFrame(nil, id)); err != nil {
+		if _, err := conn.Write(lanes[id].message.AppendFrame(nil, id)); err != nil {
 			return err
 		}
 		if answers%256 == 0 {
@@ -189,15 +213,16 @@ type overloadLane struct {
 	name     string
 	producer [16]byte
 	sequence uint64
-	tries    uint64 // records that were begun
-	insists  int    // how often the one on its way was refused and sent again
-	message  *protocol.Publish
+	tries    uint64            // records that were begun
+	insists  int               // how often the one on its way was refused and sent again
+	unsure   bool              // nobody knows whether it is there already: no refusal ends it
+	message  *protocol.Publish // nil = it is over
 	end      func(history.Outcome, int64, error)
 }
 
 // begin makes the next record.
-func (l *overloadLane) begin(o *overload) *protocol.Publish {
-	l.tries, l.insists = l.tries+1, 0
+func (l *overloadLane) begin(o *overload) {
+	l.tries, l.insists, l.unsure = l.tries+1, 0, false
 	value := fmt.Sprint(l.name, " ", l.tries)
 	body := make([]byte, overloadBody)
 	binary.BigEndian.PutUint16(body, uint16(len(value)))
@@ -205,7 +230,6 @@ func (l *overloadLane) begin(o *overload) *protocol.Publish {
 	records := batch.AppendRecord(nil, &batch.Record{Body: body})
 	l.end = o.recorder.Append(l.name, o.topic, value)
 	l.message = &protocol.Publish{Topic: o.topic, Producer: l.producer, Sequence: l.sequence, Count: 1, Records: records}
-	return l.message
 }
 
 // overloadValue is what begin put into a body.
@@ -216,9 +240,9 @@ func overloadValue(body []byte) string {
 	return "damaged"
 }
 
-// answered notes an answer and makes what is sent next: the same again if nobody knows, or if it was refused, as overloaded or while a
-// leader is elected; after many refusals, the next record under the same number. nil = it is over.
-func (l *overloadLane) answered(o *overload, m protocol.Message) (*protocol.Publish, error) {
+// answered notes an answer and decides what is sent next: the same again if nobody knows, or if it was refused, as overloaded or while
+// a leader is elected; after many refusals, the next record under the same number.
+func (l *overloadLane) answered(o *overload, m protocol.Message) error {
 	switch m := m.(type) {
 	case *protocol.Published:
 		l.end(history.OK, m.Offset, nil)
@@ -226,26 +250,29 @@ func (l *overloadLane) answered(o *overload, m protocol.Message) (*protocol.Publ
 		o.acked.Add(1)
 	case *protocol.Error:
 		switch {
+		case m.Code == protocol.CodeNoQuorum:
+			return errNoQuorum
 		case m.Outcome == protocol.OutcomeUnknown:
 			o.unknown.Add(1)
-			return l.message, nil
+			l.unsure = true
+			return nil
 		case m.Outcome != protocol.OutcomeRejected || m.Code != protocol.CodeOverloaded && m.Code != protocol.CodeNotLeader:
-			return nil, fmt.Errorf("refused with %v, outcome %d: %s", m.Code, m.Outcome, m.Text)
+			return fmt.Errorf("refused with %v, outcome %d: %s", m.Code, m.Outcome, m.Text)
 		case m.Code == protocol.CodeOverloaded:
 			o.refused.Add(1)
 		}
-		if l.insists < overloadInsists && !o.over() {
+		if l.unsure || l.insists < overloadInsists && !o.over() {
 			l.insists++
-			return l.message, nil
+			return nil
 		}
 		l.end(history.Rejected, 0, errors.New(m.Text))
 	default:
-		return nil, fmt.Errorf("answered with %v", m.Kind())
+		return fmt.Errorf("answered with %v", m.Kind())
 	}
-	if o.over() {
-		return nil, nil
+	if l.message = nil; !o.over() {
+		l.begin(o)
 	}
-	return l.begin(o), nil
+	return nil
 }
 
 // weigh notes how much memory the brokers have.
