@@ -30,6 +30,7 @@ func TestClusterStatus(t *testing.T) {
 			if m := c.Ask(&protocol.LeaderTransfer{Node: id}); m.Kind() != protocol.KindOK {
 				t.Errorf("transfer to %s: %+v", id, m)
 			}
+			time.Sleep(time.Second) // the answer says that the old one leads no more; the new one has yet to be elected
 			if _, self := n.Group.Leader(); !self {
 				t.Errorf("%s does not lead", id)
 			}
