@@ -56,6 +56,9 @@ func (c *Cursor) headers(r *Record) {
 	}
 }
 
+// Rest is what Next has not read of the blob.
+func (c *Cursor) Rest() []byte { return c.c.Rest() }
+
 // Err is the fault that ended the walk, or nil.
 func (c *Cursor) Err() error {
 	if err := c.c.Err(); err != nil {

@@ -53,9 +53,10 @@ type conn struct {
 	publish    protocol.Publish
 	frameBegan time.Time // of the frame that is not yet whole
 
-	mu    sync.Mutex
-	subs  map[uint64]*subscription // Guarded by mu.
-	ended bool                     // Guarded by mu. finish was called.
+	mu        sync.Mutex
+	subs      map[uint64]*subscription // Guarded by mu.
+	consumers map[uint64]*consumer     // Guarded by mu.
+	ended     bool                     // Guarded by mu. finish was called.
 }
 
 // newConn builds a connection; serve runs it.

@@ -1,5 +1,5 @@
 // Package broker serves clients: it accepts connections, identifies them, checks every request
-// against the policy, and runs publishing, subscriptions, topics, policy and revocations.
+// against the policy, and runs publishing, subscriptions, consumer groups, topics, policy and revocations.
 //
 // Two goroutines per connection: readLoop dispatches, writeLoop is the only writer. Each subscription has one
 // more. Frame kinds, the verbs they need and their handlers are one table (table.go), the only place

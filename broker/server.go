@@ -42,6 +42,7 @@ type Server struct {
 	denials   denials
 	slots     chan struct{} // one per handshake under way
 	pace      *rate.Limiter
+	groups    groups
 	snapshots chan struct{} // one per open snapshot
 	policy    atomic.Pointer[policy.Policy]
 	unusable  atomic.Pointer[error] // why the policy in the state does not compile, nil = it does
@@ -111,6 +112,7 @@ func (s *Server) Run(ctx context.Context) error {
 	look := time.NewTicker(leaderEvery)
 	defer look.Stop()
 	l := leadership{time.Now(), s.leader()}
+	s.lookGroups(time.Now())
 	s.sync()
 	for {
 		select {
@@ -118,6 +120,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		case now := <-look.C:
 			s.look(&l, now)
+			s.lookGroups(now)
 		case <-changed:
 			s.sync()
 		case <-trust:

@@ -63,9 +63,9 @@ func (c *conn) addSubscription(s *subscription) *fault {
 	switch {
 	case c.ended:
 		return errShutdown
-	case c.subs[s.id] != nil:
+	case c.subs[s.id] != nil || c.consumers[s.id] != nil:
 		return invalid("subscription %d is open already; choose another number", s.id)
-	case len(c.subs) >= c.s.options.Limits.Subscriptions:
+	case len(c.subs)+len(c.consumers) >= c.s.options.Limits.Subscriptions:
 		return limitFault("subscriptions", c.s.options.Limits.Subscriptions)
 	}
 	if c.subs == nil {
@@ -99,6 +99,9 @@ func (c *conn) wakeSubscriptions() {
 	for _, s := range c.subs {
 		s.signal()
 	}
+	for _, k := range c.consumers {
+		k.signal()
+	}
 }
 
 // onUnsubscribe ends a subscription. Ending one that is gone is fine.
@@ -106,6 +109,10 @@ func (c *conn) onUnsubscribe(m *protocol.Unsubscribe) (protocol.Message, *fault)
 	if s := c.subscription(m.Sub); s != nil {
 		s.cancel(errUnsubscribed)
 		<-s.done
+	}
+	if k := c.consumer(m.Sub); k != nil {
+		k.cancel(errUnsubscribed)
+		<-k.done
 	}
 	return &protocol.OK{}, nil
 }
@@ -123,31 +130,31 @@ func (c *conn) onCredit(body []byte) error {
 	return nil
 }
 
-// startOf is the offset at which a partition of a new subscription begins.
-func (s *subscription) startOf(m *protocol.Subscribe, id topic.PartitionID, p state.Partition) (topic.Offset, *fault) {
-	log := s.c.s.options.Log
+// startOf is the offset at which a new subscription, or a new group, begins in a partition.
+func (s *Server) startOf(start protocol.StartKind, value int64, id topic.PartitionID, p state.Partition) (topic.Offset, *fault) {
+	log := s.options.Log
 	end := log.End(id)
-	switch m.Start {
+	switch start {
 	case protocol.StartLatest:
 		return end, nil
 	case protocol.StartEarliest:
 		return p.Low, nil
 	case protocol.StartTail:
-		if m.Value < 0 {
-			return 0, invalid("a tail of %d records", m.Value)
+		if value < 0 {
+			return 0, invalid("a tail of %d records", value)
 		}
-		return max(p.Low, end-topic.Offset(m.Value)), nil
+		return max(p.Low, end-topic.Offset(value)), nil
 	case protocol.StartTime:
-		at, err := log.OffsetAt(id, m.Value)
+		at, err := log.OffsetAt(id, value)
 		if err != nil {
-			return 0, s.c.s.faultOf(err)
+			return 0, s.faultOf(err)
 		}
 		return max(p.Low, at), nil
 	case protocol.StartOffset:
-		if at := topic.Offset(m.Value); at < 0 || at > end {
-			return 0, &fault{code: protocol.CodeOutOfRange, text: fmt.Sprintf("offset %d is not in the partition, which goes from %d to %d", m.Value, p.Low, end)}
+		if at := topic.Offset(value); at < 0 || at > end {
+			return 0, &fault{code: protocol.CodeOutOfRange, text: fmt.Sprintf("offset %d is not in the partition, which goes from %d to %d", value, p.Low, end)}
 		}
-		return topic.Offset(m.Value), nil
+		return topic.Offset(value), nil
 	}
-	return 0, invalid("start kind %d is unknown", m.Start)
+	return 0, invalid("start kind %d is unknown", start)
 }

@@ -99,7 +99,7 @@ func (s *subscription) begin(m *protocol.Subscribe) *fault {
 		p, _ := view.Partition(id)
 		at, ok := pinned[key]
 		if !ok {
-			if at, f = s.startOf(m, id, p); f != nil {
+			if at, f = s.c.s.startOf(m.Start, m.Value, id, p); f != nil {
 				return false
 			}
 		} else if end := s.c.s.options.Log.End(id); at < 0 || at > end {

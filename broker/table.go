@@ -21,6 +21,7 @@ var (
 	anybody     = right{}
 	publishing  = right{policy.Publish, true, true}
 	subscribing = right{policy.Subscribe, true, true}
+	consuming   = right{policy.Consume, true, true}
 	managing    = right{policy.Manage, true, true}
 	observing   = right{policy.Observe, true, false}
 	admin       = right{policy.Admin, true, false}
@@ -59,6 +60,14 @@ var requests = map[protocol.Kind]request{
 	protocol.KindSnapshotOpen:  {right: admin, handle: on((*conn).onSnapshotOpen)},
 	protocol.KindSnapshotRead:  {right: admin, handle: onWithID((*conn).onSnapshotRead)},
 	protocol.KindSnapshotClose: {right: admin, handle: on((*conn).onSnapshotClose)},
+
+	protocol.KindGroupCreate: {right: managing, handle: onJudged((*conn).onGroupCreate)},
+	protocol.KindGroupGet:    {right: consuming, handle: on((*conn).onGroupGet)},
+	protocol.KindGroupList:   {right: right{policy.Consume, false, true}, handle: on((*conn).onGroupList)},
+	protocol.KindGroupPause:  {right: managing, handle: onJudged((*conn).onGroupPause)},
+	protocol.KindGroupDelete: {right: managing, handle: onJudged((*conn).onGroupDelete)},
+	protocol.KindConsume:     {right: consuming, handle: onWithID((*conn).onConsume)},
+	protocol.KindSettle:      {right: anybody, inline: (*conn).onSettle},
 
 	protocol.KindClusterStatus:  {right: observing, handle: on((*conn).onClusterStatus)},
 	protocol.KindMemberJoin:     {right: admin, handle: on((*conn).onMemberJoin)},
@@ -157,6 +166,12 @@ func afterOf(m protocol.Message) uint64 {
 	case *protocol.TopicGet:
 		return m.After
 	case *protocol.TopicList:
+		return m.After
+	case *protocol.GroupGet:
+		return m.After
+	case *protocol.GroupList:
+		return m.After
+	case *protocol.Consume:
 		return m.After
 	case *protocol.PolicyGet:
 		return m.After

@@ -28,6 +28,16 @@ func requestOf(t *testing.T, k protocol.Kind, topicName string) protocol.Message
 		return &protocol.TopicAlter{Name: topicName, Mask: protocol.AlterMaxRecords, Spec: protocol.TopicSpec{MaxRecords: 5}}
 	case protocol.KindTopicDelete:
 		return &protocol.TopicDelete{Name: topicName}
+	case protocol.KindGroupCreate:
+		return &protocol.GroupCreate{Name: topicName, Spec: protocol.GroupSpec{Topics: []string{"mine"}}, Start: protocol.StartEarliest}
+	case protocol.KindGroupGet:
+		return &protocol.GroupGet{Name: topicName}
+	case protocol.KindGroupPause:
+		return &protocol.GroupPause{Name: topicName}
+	case protocol.KindGroupDelete:
+		return &protocol.GroupDelete{Name: topicName}
+	case protocol.KindConsume:
+		return &protocol.Consume{Sub: 1, Group: topicName, Window: 1}
 	case protocol.KindPolicyApply:
 		return &protocol.PolicyApply{Expect: 1, Document: []byte(brokertest.Policy)}
 	case protocol.KindPolicyExplain:
@@ -42,6 +52,7 @@ func requestOf(t *testing.T, k protocol.Kind, topicName string) protocol.Message
 var free = map[protocol.Kind]protocol.Kind{
 	protocol.KindUnsubscribe: protocol.KindOK, protocol.KindPing: protocol.KindPong, protocol.KindTopicList: protocol.KindTopics,
 	protocol.KindPolicyExplain: protocol.KindDecision, protocol.KindWhoAmI: protocol.KindIdentity, protocol.KindCredit: 0, protocol.KindPong: 0,
+	protocol.KindGroupList: protocol.KindGroups, protocol.KindSettle: protocol.KindError,
 }
 
 // TestA01EveryKindNeedsItsRight sends each kind of the table without any right, with every right but
@@ -112,6 +123,9 @@ func policyWithVerb(v policy.Verb) string {
 	on := fmt.Sprintf("{verbs: [%v]}", v)
 	if v.HasResource() {
 		on = fmt.Sprintf("{verbs: [%v], topics: [\">\"]}", v)
+	}
+	if v == policy.Consume {
+		on = `{verbs: [consume], topics: [">"], groups: [">"]}`
 	}
 	return brokertest.PolicyFor("nobody", "publish", "elsewhere") + fmt.Sprintf("  - identity: \"spiffe://test.example/client/one-verb\"\n    allow:\n      - %s\n", on)
 }

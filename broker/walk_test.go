@@ -22,6 +22,7 @@ type walker struct {
 	subs   map[uint64]bool // open on this connection
 	topics map[string]int  // records of those that exist
 	spec   map[string]bool // those that were altered
+	groups map[string]bool
 	steps  int
 }
 
@@ -38,7 +39,7 @@ bindings:
 func TestP08RandomWalk(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	w := &walker{t: t, n: brokertest.Start(t, brokertest.Options{Policy: walkerPolicy}), random: rand.New(rand.NewPCG(seed, 8)), topics: map[string]int{}, spec: map[string]bool{}}
+	w := &walker{t: t, n: brokertest.Start(t, brokertest.Options{Policy: walkerPolicy}), random: rand.New(rand.NewPCG(seed, 8)), topics: map[string]int{}, spec: map[string]bool{}, groups: map[string]bool{}}
 	kinds := w.kinds()
 	for range lane.Pick(800, 10_000, 100_000) {
 		if w.r == nil {
@@ -194,6 +195,30 @@ func (w *walker) request(k protocol.Kind) {
 		w.ask(&protocol.WhoAmI{}, 0, protocol.KindIdentity)
 	case protocol.KindPolicyExplain:
 		w.ask(&protocol.PolicyExplain{Action: "publish", Resource: "a.x"}, 0, protocol.KindDecision)
+	case protocol.KindGroupList:
+		w.ask(&protocol.GroupList{}, 0, protocol.KindGroups)
+	case protocol.KindSettle:
+		w.ask(&protocol.Settle{Sub: w.random.Uint64N(4)}, protocol.CodeNotLeader, 0)
+	case protocol.KindGroupCreate, protocol.KindGroupPause, protocol.KindGroupDelete, protocol.KindGroupGet, protocol.KindConsume:
+		consumes := k == protocol.KindGroupGet || k == protocol.KindConsume
+		switch {
+		case code == protocol.CodeInvalid:
+		case consumes:
+			code = protocol.CodeDenied
+		case code != protocol.CodeDenied && k == protocol.KindGroupCreate:
+			code = 0
+			w.groups[name] = true
+		case code != protocol.CodeDenied && !w.groups[name]:
+			code = protocol.CodeNotFound
+		case code != protocol.CodeDenied:
+			code = 0
+		}
+		kind := protocol.KindGroup
+		if k == protocol.KindGroupDelete {
+			kind = protocol.KindOK
+			delete(w.groups, name)
+		}
+		w.ask(requestOf(w.t, k, name), code, kind)
 	default: // what only admins may
 		w.ask(requestOf(w.t, k, name), protocol.CodeDenied, 0)
 	}

@@ -52,7 +52,9 @@ type Client struct {
 	closed  bool          // Close was called
 	changed chan struct{} // closed and replaced when sess, refused or closed changes
 	subs    map[uint64]*Subscription
-	nextSub uint64
+	nextSub uint64 // of subscriptions and consumers
+
+	consumers map[uint64]*Consumer // guarded by mu
 }
 
 type lastSession struct {
@@ -97,6 +99,8 @@ func newClient(opts Options, source *identity.ClientSource) *Client {
 		changed: make(chan struct{}),
 		hinted:  make(chan struct{}, 1),
 		subs:    make(map[uint64]*Subscription),
+
+		consumers: make(map[uint64]*Consumer),
 	}
 	c.producer = newProducer(c)
 	return c
@@ -172,6 +176,9 @@ func (c *Client) attach(s *session) {
 	for _, sub := range subs {
 		sub.resume(s)
 	}
+	for _, k := range c.memberships() {
+		k.attach()
+	}
 }
 
 // detach takes the ended session out of use.
@@ -183,6 +190,9 @@ func (c *Client) detach(s *session, err error) {
 	c.mu.Unlock()
 	c.servers.lost(s.server)
 	c.carry()
+	for _, k := range c.memberships() {
+		k.lost(s)
+	}
 	if !closed {
 		c.log.Warn("disconnected", "server", s.server, "error", err)
 		c.events.put(&DisconnectedEvent{Server: s.server, Err: err})
@@ -208,6 +218,9 @@ func (c *Client) connectFailed(err error, retry time.Duration) {
 	c.producer.failAll(err)
 	for _, sub := range subs {
 		sub.end(err)
+	}
+	for _, k := range c.memberships() {
+		k.end(err)
 	}
 }
 
@@ -336,6 +349,10 @@ func (c *Client) Close(ctx context.Context) error {
 	c.producer.failAll(ErrClosed)
 	for _, sub := range subs {
 		sub.end(ErrClosed)
+	}
+	for _, k := range c.memberships() {
+		err = errors.Join(err, k.flush(ctx))
+		k.end(ErrClosed)
 	}
 	c.stop()
 	c.wg.Wait()

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
 // Every broker takes records, and passes them on to the leader. To save that hop the producer moves to a second connection, to
 // the leader, if Options.Servers has its address; subscriptions and requests stay where they are. When that connection is lost
-// the producer is back on the first one at once. Batches without an answer are sent again as they are, so a move loses
+// the producer is back on the first one at once. Consumers of groups are at the leader, too: over that connection, if there is one. Batches without an answer are sent again as they are, so a move loses
 // and doubles nothing, and keeps the order.
 
 // Times of moving to the leader.
@@ -85,6 +87,7 @@ func (c *Client) target() (target, at string) {
 	using := c.producer.inUse()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	using = using || len(c.consumers) > 0
 	if c.lead != nil {
 		at = c.lead.server
 	}
@@ -131,6 +134,9 @@ func (c *Client) follow(ctx context.Context, leader string) (*session, error) {
 		old.fail(errMoved)
 	}
 	c.wg.Go(func() { c.leaderLost(s, s.waitOr(ctx)) })
+	for _, k := range c.memberships() {
+		k.attach()
+	}
 	c.log.Info("publishing moved to the leader", "server", s.server, "node", s.welcome.Node)
 	c.events.put(&MovedEvent{Server: s.server, Node: s.welcome.Node})
 	return s, nil
@@ -156,10 +162,39 @@ func (c *Client) leaderLost(s *session, err error) {
 	}
 	c.mu.Unlock()
 	c.carry()
+	for _, k := range c.memberships() {
+		k.lost(s)
+	}
 	if !errors.Is(err, errMoved) && !errors.Is(err, ErrClosed) {
 		c.log.Info("the connection to the leader was lost; publishing is back", "server", s.server, "error", err)
 	}
 	poke(c.hinted)
+}
+
+// leaderSession is the session to the leader, else the client's own; nil = there is none.
+func (c *Client) leaderSession() *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lead != nil && !c.lead.ended() {
+		return c.lead
+	}
+	if c.sess != nil && !c.sess.ended() {
+		return c.sess
+	}
+	return nil
+}
+
+// memberships are the consumers of now.
+func (c *Client) memberships() []*Consumer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.consumers))
+}
+
+func (c *Client) removeConsumer(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.consumers, id)
 }
 
 // carry gives the producer the session that it should have: the one to the leader, else the client's own, if there is one.

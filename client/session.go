@@ -54,6 +54,7 @@ type session struct {
 	control []byte // encoded frames that wait for writeLoop
 	pending map[uint64]func(protocol.Message, error)
 	subs    map[uint64]*Subscription
+	leased  map[uint64]*Consumer
 
 	pubs map[uint64]*pubBatch // sent and unanswered; guarded by producer.mu
 }
@@ -103,7 +104,7 @@ func (s *session) fail(err error) {
 	}
 	s.err = err
 	pending := s.pending
-	s.pending, s.subs, s.control = nil, nil, nil
+	s.pending, s.subs, s.leased, s.control = nil, nil, nil, nil
 	s.mu.Unlock()
 
 	close(s.done)
@@ -205,6 +206,11 @@ func (s *session) onFrame(body []byte) error {
 		return s.onError(id, m)
 	case *protocol.Event:
 		s.onEvent(m)
+	case *protocol.Leased:
+		s.useful.Store(true)
+		if k := s.consumer(m.Sub); k != nil {
+			return k.onLeased(s, m)
+		}
 	case *protocol.Ping:
 		s.cast(&protocol.Pong{Payload: m.Payload})
 	case *protocol.Pong:
@@ -265,6 +271,33 @@ func (s *session) onEvent(m *protocol.Event) {
 	if sub := s.subscription(m.Sub); sub != nil {
 		sub.onEvent(m)
 	}
+	if k := s.consumer(m.Sub); k != nil && m.Type == protocol.EventSubClosed {
+		go k.onRefused(s, &protocol.Error{Code: m.Code, Text: m.Text})
+	}
+}
+
+func (s *session) consumer(id uint64) *Consumer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leased[id]
+}
+
+// watchConsumer lets frames for the consumer reach it; unwatchConsumer ends that.
+func (s *session) watchConsumer(k *Consumer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending != nil {
+		if s.leased == nil {
+			s.leased = map[uint64]*Consumer{}
+		}
+		s.leased[k.id] = k
+	}
+}
+
+func (s *session) unwatchConsumer(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.leased, id)
 }
 
 func (s *session) subscription(id uint64) *Subscription {

@@ -32,6 +32,14 @@ const (
 	KindTopic       Kind = 37
 	KindTopics      Kind = 38
 
+	KindGroupCreate Kind = 40 // (KindGroup)
+	KindGroupGet    Kind = 41 // (KindGroup)
+	KindGroupList   Kind = 42 // (KindGroups)
+	KindGroupPause  Kind = 43 // (KindGroup)
+	KindGroupDelete Kind = 44 // (KindOK)
+	KindGroup       Kind = 45
+	KindGroups      Kind = 46
+
 	KindPolicyGet     Kind = 48 // (KindPolicy)
 	KindPolicyApply   Kind = 49 // (KindPolicy)
 	KindPolicyExplain Kind = 50 // (KindDecision)
@@ -59,6 +67,11 @@ const (
 	KindSnapshotRead  Kind = 82 // (KindSnapshotData)
 	KindSnapshotData  Kind = 83
 	KindSnapshotClose Kind = 84 // (KindOK)
+
+	KindConsume Kind = 88 // (KindOK)
+	KindLeased  Kind = 89 // broker, request id 0
+	KindSettle  Kind = 90 // (KindSettled)
+	KindSettled Kind = 91
 
 	KindClusterStatus  Kind = 96 // (KindCluster)
 	KindCluster        Kind = 97

@@ -69,6 +69,18 @@ var kinds = [...]struct {
 	KindMemberChange:   {"MEMBER_CHANGE", func() Message { return new(MemberChange) }},
 	KindReadIndex:      {"READ_INDEX", func() Message { return new(ReadIndex) }},
 
+	KindGroupCreate: {"GROUP_CREATE", func() Message { return new(GroupCreate) }},
+	KindGroupGet:    {"GROUP_GET", func() Message { return new(GroupGet) }},
+	KindGroupList:   {"GROUP_LIST", func() Message { return new(GroupList) }},
+	KindGroupPause:  {"GROUP_PAUSE", func() Message { return new(GroupPause) }},
+	KindGroupDelete: {"GROUP_DELETE", func() Message { return new(GroupDelete) }},
+	KindGroup:       {"GROUP", func() Message { return new(ConsumerGroup) }},
+	KindGroups:      {"GROUPS", func() Message { return new(ConsumerGroups) }},
+	KindConsume:     {"CONSUME", func() Message { return new(Consume) }},
+	KindLeased:      {"LEASED", func() Message { return new(Leased) }},
+	KindSettle:      {"SETTLE", func() Message { return new(Settle) }},
+	KindSettled:     {"SETTLED", func() Message { return new(Settled) }},
+
 	KindSegmentRead: {"SEGMENT_READ", func() Message { return new(SegmentRead) }},
 	KindSegmentData: {"SEGMENT_DATA", func() Message { return new(SegmentData) }},
 }

@@ -189,6 +189,19 @@ func (w *walker) bin(v *[]byte, most int) {
 	}
 }
 
+// fixed visits a bin of exactly len(v) bytes.
+func (w *walker) fixed(v []byte) {
+	b := v
+	if w.bin(&b, len(v)); w.dec == nil {
+		return
+	}
+	if len(b) != len(v) {
+		w.dec.Fail(codec.ErrRange)
+		return
+	}
+	copy(v, b)
+}
+
 // lateBin is bin for a last field that programs of before do not send: it may be missing.
 func (w *walker) lateBin(v *[]byte, most int) {
 	if w.dec != nil && w.n == w.have {

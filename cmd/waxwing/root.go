@@ -54,7 +54,7 @@ Exit codes: 0 done, 1 failure, 2 usage or configuration, 3 not found, 4 denied, 
 		}
 	}
 	add("use", newPubCommand(a), newSubCommand(a), newWhoAmICommand(a), newContextCommand(a))
-	add("admin", newTopicCommand(a), newPolicyCommand(a), newRevokeCommand(a), newSnapshotCommand(a))
+	add("admin", newTopicCommand(a), newGroupCommand(a), newPolicyCommand(a), newRevokeCommand(a), newSnapshotCommand(a))
 	add("node", newDemoCommand(a), newDevCommand(a), newServeCommand(a), newConfigCommand(a), newHealthcheckCommand(a), newStorageCommand(a), newClusterCommand(a), newBenchCommand(a))
 	add("cert", newPKICommand(a), newCertCommand(a))
 	root.AddCommand(newVersionCommand(a), newManCommand(a))

@@ -26,13 +26,16 @@ type subOptions struct {
 	hasPart   bool
 
 	linearizable bool
+
+	group string
+	exec  string
 }
 
 func newSubCommand(a *app) *cobra.Command {
 	var o subOptions
 	var wait string
 	c := &cobra.Command{
-		Use:   "sub TOPIC...",
+		Use:   "sub TOPIC... | sub -g GROUP",
 		Short: "Read records: new ones, or those that are there",
 		Long: `Read records of topics or patterns: '*' is one segment, '>' at the end one or more. Quote them.
 
@@ -40,11 +43,15 @@ func newSubCommand(a *app) *cobra.Command {
 2026-11-24T10:00:00Z, or tail:N (the last N records of each partition).
 
 With --stop-at-end it ends when everything was shown that was there when it began; with --wait it ends when nothing
-came for so long (exit code 6 if nothing came at all).`,
+came for so long (exit code 6 if nothing came at all).
+
+With -g it is a member of a consumer group, and acknowledges each record that it has printed. With --exec it runs a command for each
+instead, with the body on its standard input and WAXWING_TOPIC, WAXWING_PARTITION, WAXWING_OFFSET, WAXWING_ATTEMPT and WAXWING_PUBLISHER in its
+environment: exit code 0 acknowledges the record, any other gives it back.`,
 		Example: `  waxwing sub 'orders.>' --from earliest --stop-at-end
   waxwing sub logs.app --from -1h -o jsonl
   waxwing sub orders.eu -n 1 --wait 5s`,
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: args(cobra.ArbitraryArgs),
 		RunE: func(c *cobra.Command, list []string) error {
 			o.topics, o.hasPart = list, c.Flags().Changed("partition")
 			if wait != "" {
@@ -54,10 +61,22 @@ came for so long (exit code 6 if nothing came at all).`,
 				}
 				o.wait = d
 			}
-			return a.subscribe(c.Context(), &o)
+			switch {
+			case o.group == "" && len(list) == 0:
+				return usage("sub: name topics, or a group with -g")
+			case o.group == "" && o.exec != "":
+				return usage("sub: --exec goes with -g")
+			case o.group == "":
+				return a.subscribe(c.Context(), &o)
+			case len(list) > 0 || c.Flags().Changed("from") || o.stopAtEnd || o.hasPart || o.linearizable:
+				return usage("sub -g: a group has topics and positions of its own; only -n, --wait, --exec, --headers and -o go with it")
+			}
+			return a.consume(c.Context(), &o)
 		},
 	}
 	f := c.Flags()
+	f.StringVarP(&o.group, "group", "g", "", "be a member of this consumer group")
+	f.StringVar(&o.exec, "exec", "", "with -g: run this shell command for each record")
 	f.StringVar(&o.from, "from", "latest", "where to begin")
 	f.IntVarP(&o.count, "count", "n", 0, "stop after so many records")
 	f.BoolVar(&o.stopAtEnd, "stop-at-end", false, "stop behind what is there now")
