@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -172,7 +173,10 @@ func checkRestored(t *testing.T, from *clustertest.Node, file string, head *snap
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := clustertest.OpenWith(t.Context(), dir, func(err error) { t.Errorf("fail-stop: %v", err) }, smallSegment)
+	fail := func(err error) { t.Errorf("fail-stop: %v", err) }
+	n, err := clustertest.OpenOptions(t.Context(), storage.Options{SegmentBytes: smallSegment, GuardBytes: storage.GuardMin(smallSegment), Fail: fail}, cluster.Options{Dir: dir, SegmentBytes: smallSegment,
+		RetainEvery: time.Hour, // what is compared stays
+		StallReject: clustertest.Patience, StallEnd: clustertest.Patience, Fail: fail})
 	if err != nil {
 		t.Fatal(err)
 	}
